@@ -1,0 +1,214 @@
+// Package outbound is the one HTTP client for addresses that users give: webhook endpoints, identity providers, imports,
+// link previews. Such an address must not reach what only this machine can reach. The guard therefore looks at the address
+// that is about to be connected to, after the name was resolved, so neither odd spellings nor a name that changes its
+// answer between the check and the call get past it.
+//
+// No redirect is followed, no proxy from the environment is used, and time and size are bounded whatever the other side
+// does. A self-hoster may open chosen private ranges for the whole instance; tenants cannot.
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"code.dny.dev/ssrf"
+)
+
+const (
+	// DefaultTimeout bounds a call whose context has no deadline.
+	DefaultTimeout = 15 * time.Second
+	// MaxTimeout bounds every call, whatever its context says.
+	MaxTimeout = 30 * time.Second
+	// MaxBody is how many bytes of a response's body are kept.
+	MaxBody = 64 << 10
+
+	dialTimeout   = 5 * time.Second
+	lookupTimeout = 5 * time.Second
+	maxHeader     = 64 << 10
+)
+
+// Options say what an instance's client may do. The zero value reaches public addresses only.
+type Options struct {
+	Allow     []netip.Prefix // ranges that may be reached although they are not public
+	Resolver  *net.Resolver  // resolves names; nil means the system's
+	UserAgent string         // sent where a request has none; "" means Guildhall
+}
+
+// Client makes guarded calls. It is safe for concurrent use and keeps connections open between calls.
+type Client struct {
+	guard     *ssrf.Guardian
+	resolver  *net.Resolver
+	http      *http.Client
+	userAgent string
+}
+
+// Response is a whole answer; nothing is left to close.
+type Response struct {
+	StatusCode int
+	Header     http.Header
+	Body       []byte        // at most MaxBody bytes
+	Truncated  bool          // the body was longer
+	Elapsed    time.Duration // from the start of the call to the end of the body
+}
+
+// New returns a client.
+func New(o Options) *Client {
+	c := &Client{guard: newGuard(o.Allow), resolver: o.Resolver, userAgent: o.UserAgent}
+	if c.resolver == nil {
+		c.resolver = net.DefaultResolver
+	}
+	if c.userAgent == "" {
+		c.userAgent = "Guildhall"
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, Resolver: c.resolver, Control: c.control}
+	c.http = &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:                  nil, // a proxy would resolve names behind the guard
+			DialContext:            dialer.DialContext,
+			ForceAttemptHTTP2:      true,
+			DisableCompression:     true, // what is kept is bounded anyway; do not unpack bombs for it
+			TLSHandshakeTimeout:    dialTimeout,
+			MaxIdleConns:           100,
+			MaxIdleConnsPerHost:    4,
+			IdleConnTimeout:        30 * time.Second,
+			MaxResponseHeaderBytes: maxHeader,
+		},
+	}
+	return c
+}
+
+// CloseIdle closes the connections that no call is using.
+func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+
+// Do sends req and reads the answer, in the time that ctx leaves but never more than MaxTimeout; without a deadline in
+// ctx, DefaultTimeout. Any status is an answer, redirects included. The error is a *BlockedError where the address may
+// not be called, and else says what failed; a deadline that passed is context.DeadlineExceeded.
+func (c *Client) Do(ctx context.Context, req *http.Request) (*Response, error) {
+	start := time.Now()
+	if _, err := c.checkHost(req.URL); err != nil {
+		return nil, err
+	}
+	if err := checkHeaders(req); err != nil {
+		return nil, err
+	}
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	req = req.Clone(ctx)
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	if _, set := req.Header["User-Agent"]; !set {
+		req.Header.Set("User-Agent", c.userAgent)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, callError(req, err)
+	}
+	defer res.Body.Close()
+	body, truncated, err := ReadLimited(res.Body, MaxBody)
+	if err != nil {
+		return nil, callError(req, err)
+	}
+	return &Response{res.StatusCode, res.Header, body, truncated, time.Since(start)}, nil
+}
+
+// CheckURL tells at the time of saving whether Do could call raw: http or https, a host, no credentials, and no resolved
+// address that is blocked. The error is a *BlockedError with words for the user, or ctx's own. A name that cannot be
+// resolved now passes, for it may exist later; Do checks again.
+func (c *Client) CheckURL(ctx context.Context, raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return &BlockedError{Reason: "it is not a URL"} // the parser's own words repeat all of raw
+	}
+	literal, err := c.checkHost(u)
+	if err != nil || literal {
+		return err
+	}
+	lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	addrs, err := c.resolver.LookupNetIP(lookup, "ip", u.Hostname())
+	if err != nil {
+		return ctx.Err()
+	}
+	for _, a := range addrs {
+		if err := c.checkAddr(u.Hostname(), a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadLimited reads at most limit bytes of r and tells whether more would have come. What comes after is not read, so an
+// endless body ends here.
+func ReadLimited(r io.Reader, limit int) (body []byte, truncated bool, err error) {
+	body, err = io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err != nil {
+		return nil, false, fmt.Errorf("outbound: read the body: %w", err)
+	}
+	if len(body) > limit {
+		return body[:limit:limit], true, nil
+	}
+	return body, false, nil
+}
+
+func bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, MaxTimeout)
+	}
+	return context.WithTimeout(ctx, DefaultTimeout)
+}
+
+// checkHeaders refuses what would let a value from a user end one header and begin another, or name another host than the
+// one that was checked.
+func checkHeaders(req *http.Request) error {
+	if req.Host != "" && req.Host != req.URL.Host {
+		return fmt.Errorf("outbound: the Host header %q differs from the URL's host", req.Host)
+	}
+	for name, values := range req.Header {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
+			return fmt.Errorf("outbound: %q is not a header name", name)
+		}
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return fmt.Errorf("outbound: the header %s holds a control character", name) // its value may be secret
+			}
+		}
+	}
+	return nil
+}
+
+// callError names the host and not the whole URL, which may hold a secret in its path or query.
+func callError(req *http.Request, err error) error {
+	var blocked *BlockedError
+	if errors.As(err, &blocked) {
+		return &BlockedError{Host: req.URL.Hostname(), Reason: blocked.Reason, Addr: blocked.Addr}
+	}
+	var inURL *url.Error
+	if errors.As(err, &inURL) {
+		err = inURL.Err
+	}
+	return fmt.Errorf("outbound: %s %s: %w", req.Method, req.URL.Host, err)
+}
+
+// control is called by the dialer for each resolved address, before the connection is made.
+func (c *Client) control(network, address string, raw syscall.RawConn) error {
+	err := c.guard.Safe(network, address, raw)
+	if err == nil {
+		return nil
+	}
+	blocked := &BlockedError{Reason: notPublic}
+	if ap, err := netip.ParseAddrPort(address); err == nil {
+		blocked.Addr = ap.Addr()
+	}
+	return blocked
+}
