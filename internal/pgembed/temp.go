@@ -99,10 +99,12 @@ func removeTemp(dir string) {
 			return
 		}
 	}
-	os.RemoveAll(dir)
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
-		for _, parent := range socketParents() {
-			removeSocketDir(filepath.Join(parent, socketName(filepath.Join(dir, filepath.Base(dir)))))
-		}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return
+	}
+	os.RemoveAll(real)
+	for _, parent := range socketParents() {
+		removeSocketDir(filepath.Join(parent, socketName(real)))
 	}
 }

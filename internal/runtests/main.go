@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,7 +26,7 @@ import (
 const urlVariable = "TEST_DATABASE_URL"
 
 func main() {
-	code, err := run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code, err := run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "runtests:", err)
 	}
@@ -32,7 +34,7 @@ func main() {
 }
 
 // run answers the command's exit code, 125 when the command could not be started.
-func run(args []string, in io.Reader, out, errOut io.Writer) (int, error) {
+func run(args, env []string, in io.Reader, out, errOut io.Writer) (int, error) {
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
@@ -43,18 +45,27 @@ func run(args []string, in io.Reader, out, errOut io.Writer) (int, error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	env := os.Environ()
-	if os.Getenv(urlVariable) == "" {
+	if lookup(env, urlVariable) == "" {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		server, err := pgembed.StartTemp(ctx, pgembed.Config{Bin: os.Getenv("GUILDHALL_POSTGRES_BIN")})
+		server, err := pgembed.StartTemp(ctx, pgembed.Config{Bin: lookup(env, "GUILDHALL_POSTGRES_BIN")})
 		if err != nil {
 			return 125, err
 		}
 		defer stop(server)
-		env = append(env, urlVariable+"="+server.URL("postgres"))
+		env = append(slices.Clone(env), urlVariable+"="+server.URL("postgres"))
 	}
 	return passThrough(args, env, signals, in, out, errOut)
+}
+
+// lookup is the variable's value in the environment, "" when it is not set.
+func lookup(env []string, name string) string {
+	for _, e := range slices.Backward(env) { // the last one counts, as in os/exec
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
 }
 
 // passThrough runs the command and hands every signal on to it.
