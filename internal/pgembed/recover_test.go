@@ -2,6 +2,7 @@ package pgembed
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"os"
 	"os/exec"
@@ -11,6 +12,20 @@ import (
 	"syscall"
 	"testing"
 )
+
+// parentVariable names the data folder to the process that a test kills.
+const parentVariable = "PGEMBED_TEST_PARENT"
+
+// beParent starts a server, says so, and lives until it is killed or its input ends.
+func beParent(dir string) {
+	s, err := Start(context.Background(), Config{DataDir: dir})
+	if err != nil {
+		os.Stdout.WriteString("error: " + err.Error() + "\n")
+		os.Exit(1)
+	}
+	os.Stdout.WriteString(strconv.Itoa(s.child.pid()) + " " + s.URL("postgres") + "\n")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
 
 // parent is a process of its own that runs a server.
 type parent struct {
