@@ -1,0 +1,46 @@
+# Guildhall. `make run` and `make test` need Go, Node with npm, and nothing else.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO := go
+TESTFLAGS ?= -timeout 20m
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+node_modules/.done: package.json package-lock.json
+	npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
+
+run: build ## build, start the server with a private Postgres in ./data
+	./bin/guildhall all
+
+build: node_modules/.done ## build bin/guildhall
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/guildhall ./cmd/guildhall
+
+test: node_modules/.done ## run every test
+	$(GO) vet ./...
+	$(GO) run ./internal/runtests -- $(GO) test $(TESTFLAGS) ./...
+
+soak: node_modules/.done ## the same tests at the counts of docs/reliability.md
+	GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run 'Soak|Kill|Race|Flood|Matrix|Hostile' ./cmd/guildhall
+
+bench: node_modules/.done ## measure against baselines in the same run
+	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run '^$$' -bench Ratio -benchtime 1x -timeout 60m ./cmd/guildhall
+
+generate: ## write the golden files anew
+	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./cmd/guildhall
+
+fmt: ## format the code
+	gofmt -w $(shell git ls-files '*.go')
+
+check: node_modules/.done ## linters and generated files
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run make fmt:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden|Architecture' . ./cmd/guildhall
+	tools/openapi-lint/lint.sh openapi/openapi.json
+
+clean: ## remove what was built; ./data stays
+	rm -rf bin node_modules tools/openapi-lint/node_modules
+
+.PHONY: help run build test soak bench generate fmt check clean

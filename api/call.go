@@ -1,0 +1,328 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/fault"
+	"github.com/guildhall-dev/guildhall/internal/obs"
+	"github.com/guildhall-dev/guildhall/internal/seal"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+// call is one request on its way through an operation.
+type call struct {
+	kernel    *Kernel
+	op        Op
+	caller    *Caller
+	bearer    Credentials
+	url       url.URL
+	key       string // Idempotency-Key
+	hash      []byte // of the request
+	noneMatch string
+	userAgent string
+}
+
+// answer is what goes out.
+type answer struct {
+	status      int
+	header      map[string]string
+	body        []byte
+	contentType string
+	stream      func(io.Writer) error
+}
+
+// enter is the chain of an operation, before its body is read by anything:
+// authenticate, limit, ask for the permission, then check the body.
+func (r *Router) enter(hc huma.Context, op Op, write, hasBody bool, next func(huma.Context)) {
+	ctx := hc.Context()
+	c := &call{
+		kernel: r.kernel, op: op, url: hc.URL(), noneMatch: hc.Header("If-None-Match"), userAgent: clip(hc.Header("User-Agent"), 200),
+		bearer: Credentials{Access: op.Access, Organization: hc.Header("Guildhall-Organization")},
+	}
+	ctx = context.WithValue(ctx, callKey{}, c)
+	fail := func(err error) {
+		c.logDefect(ctx, err)
+		p := problemOf(ctx, err)
+		for k, v := range p.headers {
+			hc.SetHeader(k, v[0])
+		}
+		hc.SetHeader("Content-Type", p.ContentType(""))
+		hc.SetStatus(p.Status)
+		_ = json.NewEncoder(hc.BodyWriter()).Encode(p)
+	}
+	if op.Access != Public {
+		c.bearer.Bearer = bearerOf(hc.Header("Authorization"))
+		if err := c.authenticate(ctx, false); err != nil {
+			fail(err)
+			return
+		}
+		if caller := c.caller; !caller.Organization.IsZero() {
+			ctx = obs.With(ctx, slog.String("organization_id", caller.Organization.String()))
+		}
+	}
+	if err := r.limits.take(hc, c); err != nil {
+		fail(err)
+		return
+	}
+	if c.caller != nil {
+		if err := c.authorize(ctx); err != nil {
+			fail(err)
+			return
+		}
+	}
+	if write {
+		if err := c.readKey(hc); err != nil {
+			fail(err)
+			return
+		}
+	}
+	hc = huma.WithContext(hc, ctx)
+	if hasBody {
+		body, err := readBody(hc, op.MaxBody)
+		if err != nil {
+			fail(err)
+			return
+		}
+		c.sum(body)
+		hc = &bodyContext{inner: hc, body: body}
+	} else {
+		c.sum(nil)
+	}
+	next(hc)
+}
+
+func bearerOf(header string) string {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func (c *call) authenticate(ctx context.Context, fresh bool) error {
+	if c.bearer.Bearer == "" {
+		return Unauthenticated()
+	}
+	creds := c.bearer
+	creds.Fresh = fresh
+	caller, err := c.kernel.Identify(ctx, creds)
+	if err != nil {
+		return err
+	}
+	own := *caller // the cached one is shared
+	own.Scope.Operation, own.Scope.RequestID, own.Scope.SourceAddress = c.op.ID, RequestID(ctx), SourceAddress(ctx)
+	c.caller = &own
+	return nil
+}
+
+// authorize asks for the permission; a refusal is a fact of the audit log.
+func (c *call) authorize(ctx context.Context) error {
+	if c.op.Access != InOrganization || c.op.AnyMember || c.kernel.Catalogue.Has(c.caller.Permissions, c.op.Can) {
+		return nil
+	}
+	f := event.Fact{Type: "call.denied", Data: map[string]any{"operation": c.op.ID, "permission": c.op.Can.Key}}
+	if err := event.Record(ctx, c.kernel.DB, c.caller.Scope, f); err != nil {
+		c.kernel.Log.WarnContext(ctx, "could not record a denied call", "error", err)
+	}
+	return fault.Deniedf(c.op.Can.Key)
+}
+
+// withFresh repeats fn once with rights computed afresh if they were stale.
+func withFresh[T any](ctx context.Context, c *call, fn func(context.Context) (T, error)) (T, error) {
+	out, err := fn(ctx)
+	if !errors.Is(err, tenant.ErrStale) {
+		return out, err
+	}
+	var none T
+	if err := c.authenticate(ctx, true); err != nil {
+		return none, err
+	}
+	if err := c.authorize(ctx); err != nil {
+		return none, err
+	}
+	if out, err = fn(ctx); errors.Is(err, tenant.ErrStale) {
+		return none, Unauthenticated()
+	}
+	return out, err
+}
+
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+func (c *call) readKey(hc huma.Context) error {
+	c.key = hc.Header("Idempotency-Key")
+	switch {
+	case len(c.key) > 255:
+		return fault.Invalidf("header.Idempotency-Key", "an Idempotency-Key has 1 to 255 characters")
+	case c.key != "" && c.caller == nil && !uuidForm.MatchString(c.key):
+		return fault.Invalidf("header.Idempotency-Key", "without a log-in an Idempotency-Key is a UUID, since others share its space")
+	}
+	return nil
+}
+
+func (c *call) sum(body []byte) {
+	if c.key == "" {
+		return
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s?%s\n", c.op.Method(), c.url.Path, c.url.RawQuery)
+	h.Write(body)
+	c.hash = h.Sum(nil)
+}
+
+func (c *call) claim() *tenant.Claim {
+	if c.key == "" {
+		return nil
+	}
+	principal := "anonymous"
+	if c.caller != nil {
+		a := c.caller.Scope.Actor
+		principal = string(a.Kind) + ":" + a.ID.String()
+	}
+	return &tenant.Claim{Principal: principal, Operation: c.op.ID, Key: c.key, Hash: c.hash}
+}
+
+// runGuarded runs a handler inside its transaction, holds what it emits
+// against the literal and makes the reply, which is stored before commit.
+func runGuarded[Out any](ctx context.Context, c *call, fn func(context.Context) (Out, error)) (tenant.Reply, error) {
+	guard := &event.Guard{}
+	out, err := fn(event.WithGuard(ctx, guard))
+	if err != nil {
+		return tenant.Reply{}, err
+	}
+	for _, t := range guard.Seen {
+		if !slices.Contains(c.op.Emits, t) {
+			msg := fmt.Sprintf("operation %s emits %s, which its Emits does not name", c.op.ID, t.Name)
+			if c.kernel.StrictEvents {
+				return tenant.Reply{}, errors.New(msg)
+			}
+			c.kernel.Log.ErrorContext(ctx, msg)
+		}
+	}
+	a, err := c.answerRow(out)
+	if err != nil {
+		return tenant.Reply{}, err
+	}
+	r := tenant.Reply{Status: a.status, Header: a.header, Body: a.body}
+	if c.op.Secret && c.key != "" {
+		sealed, err := seal.SealWith([]byte(c.key), a.body, c.op.ID)
+		if err != nil {
+			return tenant.Reply{}, fmt.Errorf("api: seal the reply: %w", err)
+		}
+		r.Body = sealed
+	}
+	return r, nil
+}
+
+func (c *call) answerReply(r tenant.Reply, replayed bool, err error) (*answer, error) {
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{status: r.Status, header: r.Header, body: r.Body}
+	if c.op.Secret && c.key != "" {
+		if a.body, err = seal.OpenWith([]byte(c.key), r.Body, c.op.ID); err != nil {
+			return nil, fmt.Errorf("api: open the stored reply: %w", err)
+		}
+	}
+	if replayed {
+		h := map[string]string{"Idempotency-Replayed": "true"}
+		for k, v := range r.Header {
+			h[k] = v
+		}
+		a.header = h
+	}
+	return a, nil
+}
+
+// answerRow encodes what a handler returned.
+func (c *call) answerRow(out any) (*answer, error) {
+	a := &answer{status: c.op.status(), header: map[string]string{}}
+	if s, ok := out.(interface{ ResponseStatus() int }); ok {
+		a.status = s.ResponseStatus()
+	}
+	if tag := etag(out); tag != "" {
+		a.header["ETag"] = tag
+		if c.op.Method() == http.MethodGet && c.noneMatch == tag {
+			a.status = http.StatusNotModified
+			return a, nil
+		}
+	}
+	if row, ok := out.(Located); ok && a.status == http.StatusCreated {
+		a.header["Location"] = row.Location()
+	}
+	if p, ok := out.(interface{ Next() *string }); ok && p.Next() != nil {
+		a.header["Link"] = c.nextLink(*p.Next())
+	}
+	if _, none := out.(None); none || a.status == http.StatusNoContent {
+		return a, nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(out); err != nil {
+		return nil, fmt.Errorf("api: encode the answer of %s: %w", c.op.ID, err)
+	}
+	a.body = buf.Bytes()
+	return a, nil
+}
+
+// write sends the answer.
+func (c *call) write(hc huma.Context, a *answer) {
+	for k, v := range a.header {
+		hc.SetHeader(k, v)
+	}
+	if c.op.Secret {
+		hc.SetHeader("Cache-Control", "no-store")
+	}
+	if a.stream != nil {
+		hc.SetHeader("Content-Type", a.contentType)
+		hc.SetStatus(a.status)
+		if err := a.stream(hc.BodyWriter()); err != nil {
+			c.logDefect(hc.Context(), err)
+			// The status is out: only a broken connection tells that this is not all.
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
+	if len(a.body) > 0 {
+		hc.SetHeader("Content-Type", "application/json")
+	}
+	hc.SetStatus(a.status)
+	_, _ = hc.BodyWriter().Write(a.body)
+}
+
+// recordRead leaves a trace of an audited read.
+func (c *call) recordRead(ctx context.Context, out any) error {
+	f := event.Fact{Type: "record.read", Data: map[string]any{"operation": c.op.ID}}
+	if row, ok := out.(event.Subjected); ok {
+		f.Subject = row.EventSubject().ID
+	}
+	if err := event.Record(ctx, c.kernel.DB, c.caller.Scope, f); err != nil {
+		return fmt.Errorf("api: record the read: %w", err)
+	}
+	return nil
+}
+
+// logDefect writes what the caller is not told.
+func (c *call) logDefect(ctx context.Context, err error) {
+	f := fault.As(err)
+	var p *Problem
+	if errors.As(err, &p) || (f != nil && f.Kind != fault.Internal && f.Kind != fault.Unavailable) || errors.Is(err, context.Canceled) {
+		return
+	}
+	c.kernel.Log.ErrorContext(ctx, "operation failed", "operation", c.op.ID, "error", err)
+}

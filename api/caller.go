@@ -1,0 +1,87 @@
+package api
+
+import (
+	"context"
+
+	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/internal/fault"
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+// Caller is an authenticated principal, with an organisation if one was asked
+// for. It is immutable once made, and may be shared by requests.
+type Caller struct {
+	Scope        tenant.Scope // without organisation for SignedIn operations
+	User         id.ID        // the person, or the key's creator
+	Session      id.ID        // nil for keys
+	Role         string       // in the organisation
+	Permissions  authz.Set
+	Organization id.ID
+	Operator     bool // of the instance
+}
+
+// Credentials are what a request brought.
+type Credentials struct {
+	Bearer       string
+	Organization string // header Guildhall-Organization: id, slug, or ""
+	Access       Access
+	// Fresh asks to look past every cache: the last answer proved stale.
+	Fresh bool
+}
+
+// Identify turns credentials into a caller, or into a fault that says what is
+// wrong with them. It is given by the wiring, since people and organisations
+// are features.
+type Identify func(ctx context.Context, c Credentials) (*Caller, error)
+
+// Unauthenticated is the one answer to missing and bad credentials.
+func Unauthenticated() error {
+	return fault.New(fault.Unauthenticated, "unauthenticated",
+		"Send a valid access token or API key as Authorization: Bearer. A token lives for 15 minutes: refresh it at /v1/auth/refresh.")
+}
+
+// CallerOf returns who calls; nil in a public operation.
+func CallerOf(ctx context.Context) *Caller {
+	if c := callOf(ctx); c != nil {
+		return c.caller
+	}
+	return nil
+}
+
+// Can reports whether the caller holds the permission.
+func Can(ctx context.Context, p authz.Permission) bool {
+	c := callOf(ctx)
+	return c != nil && c.caller != nil && c.kernel.Catalogue.Has(c.caller.Permissions, p)
+}
+
+// RequestID returns the id of the request, "" outside of one.
+func RequestID(ctx context.Context) string {
+	s, _ := ctx.Value(requestIDKey{}).(string)
+	return s
+}
+
+// SourceAddress returns the client's address, "" outside of a request.
+func SourceAddress(ctx context.Context) string {
+	s, _ := ctx.Value(addressKey{}).(string)
+	return s
+}
+
+// UserAgent returns what the client calls itself, at most 200 bytes.
+func UserAgent(ctx context.Context) string {
+	if c := callOf(ctx); c != nil {
+		return c.userAgent
+	}
+	return ""
+}
+
+type (
+	requestIDKey struct{}
+	addressKey   struct{}
+	callKey      struct{}
+)
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}

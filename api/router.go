@@ -1,0 +1,271 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/page"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+// Kernel is what every operation runs on.
+type Kernel struct {
+	DB        *tenant.DB
+	Catalogue *authz.Catalogue
+	Identify  Identify
+	Cursors   *page.Codec
+	Log       *slog.Logger
+	Limits    Limits
+	Version   string
+	// TrustedProxies may say for whom they forward.
+	TrustedProxies []netip.Prefix
+	// StrictEvents turns an event that is missing in Emits into an error of the
+	// call; tests set it, production logs.
+	StrictEvents bool
+}
+
+// Registered is an operation with the types of its handler; the generated
+// tests and the document are made from the list of them.
+type Registered struct {
+	Op
+	Tag   string
+	In    reflect.Type
+	Out   reflect.Type
+	Write bool // has an effect and takes an Idempotency-Key
+}
+
+// Router collects operations.
+type Router struct {
+	kernel *Kernel
+	mux    *http.ServeMux
+	huma   huma.API
+	tag    string
+	ops    *[]Registered
+	seen   map[string]bool
+	errs   *[]error
+	limits *limiters
+}
+
+// NewRouter returns an empty router.
+func NewRouter(k *Kernel) *Router {
+	settleHuma()
+	mux := http.NewServeMux()
+	cfg := huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "Guildhall", Version: cmp.Or(k.Version, "dev")},
+			Components: &huma.Components{
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}},
+			},
+		},
+		Formats: map[string]huma.Format{
+			"application/json": {Marshal: marshalJSON, Unmarshal: huma.DefaultJSONFormat.Unmarshal},
+			"json":             {Marshal: marshalJSON, Unmarshal: huma.DefaultJSONFormat.Unmarshal},
+		},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	}
+	return &Router{
+		kernel: k, mux: mux, huma: humago.New(mux, cfg), ops: &[]Registered{}, errs: &[]error{},
+		seen: map[string]bool{}, limits: newLimiters(k.Limits),
+	}
+}
+
+func marshalJSON(w io.Writer, v any) error { return huma.DefaultJSONFormat.Marshal(w, v) }
+
+// schemaName puts the package before a type's name, so that two features may
+// both have a createInput.
+func schemaName(t reflect.Type, hint string) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	name := huma.DefaultSchemaNamer(t, hint)
+	pkg := t.PkgPath()
+	if i := strings.LastIndexByte(pkg, '/'); i >= 0 {
+		pkg = pkg[i+1:]
+	}
+	switch {
+	case pkg == "" || strings.EqualFold(pkg, name) || pkg == "page":
+		return name
+	case t.Name() != "" && isUpper(t.Name()) && !strings.Contains(t.Name(), "["):
+		return name
+	}
+	return strings.ToUpper(pkg[:1]) + pkg[1:] + strings.ToUpper(name[:1]) + name[1:]
+}
+
+func isUpper(s string) bool { return s[0] >= 'A' && s[0] <= 'Z' }
+
+// Tagged returns the router under which a module registers.
+func (r *Router) Tagged(tag string) *Router {
+	c := *r
+	c.tag = tag
+	return &c
+}
+
+// Operations lists what was registered.
+func (r *Router) Operations() []Registered { return *r.ops }
+
+// OpenAPI returns Huma's document, before Document decorates it.
+func (r *Router) OpenAPI() *huma.OpenAPI { return r.huma.OpenAPI() }
+
+// Err joins what was wrong with the literals.
+func (r *Router) Err() error { return errors.Join(*r.errs...) }
+
+// Handle mounts a plain handler beside the operations.
+func (r *Router) Handle(pattern string, h http.Handler) { r.mux.Handle(pattern, h) }
+
+// Read registers an operation that reads: one round trip, read-only.
+func Read[In, Out any](r *Router, op Op, fn func(ctx context.Context, v tenant.View, in *In) (Out, error)) {
+	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		out, err := withFresh(ctx, c, func(ctx context.Context) (Out, error) { return fn(ctx, c.kernel.DB.View(c.caller.Scope), in) })
+		if err != nil {
+			return nil, err
+		}
+		if op.Audited {
+			if err := c.recordRead(ctx, out); err != nil {
+				return nil, err
+			}
+		}
+		return c.answerRow(out)
+	}, reflect.TypeFor[Out]())
+}
+
+// Write registers an operation that changes the organisation's data in one
+// transaction.
+func Write[In, Out any](r *Router, op Op, fn func(ctx context.Context, tx *tenant.Tx, in *In) (Out, error)) {
+	register(r, op, true, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		return withFresh(ctx, c, func(ctx context.Context) (*answer, error) {
+			reply, replayed, err := c.kernel.DB.WriteOnce(ctx, c.caller.Scope, c.claim(), func(tx *tenant.Tx) (tenant.Reply, error) {
+				return runGuarded(ctx, c, func(ctx context.Context) (Out, error) { return fn(ctx, tx, in) })
+			})
+			return c.answerReply(reply, replayed, err)
+		})
+	}, reflect.TypeFor[Out]())
+}
+
+// Global registers an operation that belongs to no organisation and runs in
+// one transaction on the global tables.
+func Global[In, Out any](r *Router, op Op, fn func(ctx context.Context, tx *tenant.GlobalTx, in *In) (Out, error)) {
+	register(r, op, true, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		reply, replayed, err := c.kernel.DB.GlobalWriteOnce(ctx, c.claim(), func(tx *tenant.GlobalTx) (tenant.Reply, error) {
+			return runGuarded(ctx, c, func(ctx context.Context) (Out, error) { return fn(ctx, tx, in) })
+		})
+		return c.answerReply(reply, replayed, err)
+	}, reflect.TypeFor[Out]())
+}
+
+// GlobalRead registers a read that belongs to no organisation.
+func GlobalRead[In, Out any](r *Router, op Op, fn func(ctx context.Context, v tenant.GlobalView, in *In) (Out, error)) {
+	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		out, err := fn(ctx, c.kernel.DB.Global(), in)
+		if err != nil {
+			return nil, err
+		}
+		return c.answerRow(out)
+	}, reflect.TypeFor[Out]())
+}
+
+// Call registers the rare operation that needs more than one transaction, such
+// as a log-in that hashes a password in between. It takes no Idempotency-Key.
+func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (Out, error)) {
+	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		out, err := fn(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return c.answerRow(out)
+	}, reflect.TypeFor[Out]())
+}
+
+// Stream registers a read that writes its answer piece by piece; each piece
+// comes from a read of its own, so that no transaction stays open.
+func Stream[In any](r *Router, op Op, contentType string, fn func(ctx context.Context, v tenant.View, in *In, w io.Writer) error) {
+	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		if op.Audited {
+			if err := c.recordRead(ctx, nil); err != nil {
+				return nil, err
+			}
+		}
+		return &answer{status: op.status(), contentType: contentType, stream: func(w io.Writer) error {
+			return fn(ctx, c.kernel.DB.View(c.caller.Scope), in, w)
+		}}, nil
+	}, nil)
+}
+
+// output lets the adapter write the answer itself.
+type output struct {
+	Body func(huma.Context)
+}
+
+func register[In any](r *Router, op Op, write bool, run func(ctx context.Context, c *call, in *In) (*answer, error), out reflect.Type) {
+	if err := op.check(); err != nil {
+		*r.errs = append(*r.errs, err)
+		return
+	}
+	if r.seen[op.ID] {
+		*r.errs = append(*r.errs, fmt.Errorf("operation %s is registered twice", op.ID))
+		return
+	}
+	r.seen[op.ID] = true
+	*r.ops = append(*r.ops, Registered{Op: op, Tag: r.tag, In: reflect.TypeFor[In](), Out: out, Write: write})
+
+	ho := huma.Operation{
+		OperationID: op.ID, Method: op.Method(), Path: op.Path(), Summary: op.Summary, Description: op.Doc,
+		Tags: []string{r.tag}, DefaultStatus: op.status(), Errors: []int{}, MaxBodyBytes: cmp.Or(op.MaxBody, defaultMaxBody),
+		Responses:  map[string]*huma.Response{fmt.Sprint(op.status()): r.response(op, out)},
+		Extensions: map[string]any{},
+		Metadata:   map[string]any{},
+	}
+	if !op.Can.IsZero() {
+		ho.Extensions["x-permission"] = op.Can.Key
+	}
+	if op.Access == Public {
+		ho.Security = []map[string][]string{{}}
+	} else {
+		ho.Security = []map[string][]string{{"bearer": {}}}
+	}
+	_, hasBody := reflect.TypeFor[In]().FieldByName("Body")
+	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, hasBody, next) }}
+	huma.Register(r.huma, ho, func(ctx context.Context, in *In) (*output, error) {
+		c := callOf(ctx)
+		a, err := run(ctx, c, in)
+		if err != nil {
+			c.logDefect(ctx, err)
+			return nil, problemOf(ctx, err)
+		}
+		return &output{Body: func(hc huma.Context) { c.write(hc, a) }}, nil
+	})
+	if body := ho.RequestBody; body == nil && hasBody && op.Method() == http.MethodPatch {
+		// A patch may also call itself what it is.
+		doc := r.huma.OpenAPI().Paths[op.Path()].Patch
+		doc.RequestBody.Content["application/merge-patch+json"] = doc.RequestBody.Content["application/json"]
+	}
+}
+
+func (r *Router) response(op Op, out reflect.Type) *huma.Response {
+	res := &huma.Response{Description: http.StatusText(op.status())}
+	if out == nil || out == reflect.TypeFor[None]() || op.status() == http.StatusNoContent {
+		return res
+	}
+	res.Content = map[string]*huma.MediaType{"application/json": {
+		Schema: r.huma.OpenAPI().Components.Schemas.Schema(out, true, op.ID+"Response"),
+	}}
+	return res
+}
+
+// Events lists the types of a literal's events.
+func Events(types ...*event.Type) []*event.Type { return types }

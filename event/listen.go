@@ -1,0 +1,78 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+const (
+	lockListener = `select pg_advisory_xact_lock(hashtextextended($1::text || ' ' || $2, 7301))`
+	takeBatch    = `delete from event_batches where tenant_id = $1 and listener = $2 and position = (
+		select min(position) from event_batches where tenant_id = $1 and listener = $2)
+		returning event_ids, days`
+	selectBatch = `select ` + Cols + ` from event_log e
+		join unnest($2::uuid[], $3::date[]) with ordinality as b (id, day, n) on b.day = e.day and b.id = e.id
+		where e.tenant_id = $1 order by b.n`
+)
+
+type batch struct {
+	IDs  []id.ID     `db:"event_ids"`
+	Days []time.Time `db:"days"`
+}
+
+// ListenJob is the job that lets listeners hear their batches.
+func ListenJob(listeners []Listener) jobs.Definition {
+	byName := make(map[string]Listener, len(listeners))
+	for _, l := range listeners {
+		byName[l.Name] = l
+	}
+	return jobs.Work(listen, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a listenArgs) error {
+		l, ok := byName[a.Listener]
+		if !ok {
+			// A listener of a newer or an older binary: its batches stay, and a
+			// replica that knows it will hear them.
+			return fmt.Errorf("event: no listener %q in this binary", a.Listener)
+		}
+		for ctx.Err() == nil {
+			more, err := hearOne(ctx, db, s, l)
+			if err != nil || !more {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+// hearOne lets the listener hear its oldest batch. The lock makes a second job
+// for the same listener wait rather than overtake; it then finds what is left.
+func hearOne(ctx context.Context, db *tenant.DB, s tenant.Scope, l Listener) (more bool, err error) {
+	err = db.Write(ctx, s, func(tx *tenant.Tx) error {
+		if _, err := tenant.Exec(ctx, tx, lockListener, s.Organization.String(), l.Name); err != nil {
+			return err
+		}
+		b, err := tenant.One[batch](ctx, tx, takeBatch, s.Organization, l.Name)
+		if errors.Is(err, tenant.ErrNoRows) {
+			more = false
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		events, err := tenant.List[Event](ctx, tx, selectBatch, s.Organization, b.IDs, b.Days)
+		if err != nil {
+			return err
+		}
+		more = true
+		return l.Hear(ctx, tx, events)
+	})
+	if err != nil {
+		return false, fmt.Errorf("listener %s: %w", l.Name, err)
+	}
+	return more, nil
+}
