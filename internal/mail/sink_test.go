@@ -55,7 +55,11 @@ func (s *sink) start(t *testing.T) string {
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); server.Serve(listener) }()
-	t.Cleanup(func() { server.Close(); <-done })
+	t.Cleanup(func() {
+		listener.Close() // Serve may not have seen the listener yet; then Close of the server would leave it open
+		server.Close()
+		<-done
+	})
 	return listener.Addr().String()
 }
 
