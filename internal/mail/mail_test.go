@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -247,8 +248,12 @@ func TestCancelEndsASilentServer(t *testing.T) {
 	s := sender(t, "smtp://"+k.start(t), "", nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { <-k.hang; cancel() }()
+	start := time.Now()
 	if err := s.Send(ctx, hello()); !errors.Is(err, context.Canceled) || !Temporary(err) {
 		t.Errorf("Send: %v", err)
+	}
+	if took := time.Since(start); took > stepTimeout/2 {
+		t.Errorf("the time-out ended it, after %v", took)
 	}
 }
 
