@@ -147,7 +147,8 @@ func NewQueue(db *tenant.DB, log *slog.Logger) (*Queue, error) {
 // Workers runs the definitions. It must be given the pool of work.
 type Workers struct {
 	*Queue
-	log *slog.Logger
+	db   *tenant.DB
+	defs map[string]Definition
 }
 
 // NewWorkers prepares River with its limits: a job runs for a minute at most
@@ -156,8 +157,10 @@ type Workers struct {
 func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Logger) (*Workers, error) {
 	workers := river.NewWorkers()
 	var periodic []*river.PeriodicJob
+	byKind := make(map[string]Definition, len(defs))
 	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: concurrency}}
 	for _, d := range defs {
+		byKind[d.Kind] = d
 		river.AddWorkerArgs(workers, envelope{kind: d.Kind}, &worker{def: d, db: db})
 		if d.Queue != "" {
 			queues[d.Queue] = river.QueueConfig{MaxWorkers: concurrency}
@@ -177,7 +180,7 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("jobs.NewWorkers: %w", err)
 	}
-	return &Workers{Queue: &Queue{c}, log: log}, nil
+	return &Workers{Queue: &Queue{c}, db: db, defs: byKind}, nil
 }
 
 // Start begins to work; it returns at once.

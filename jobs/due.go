@@ -1,0 +1,55 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+)
+
+const takeDue = `update river.river_job set state = 'completed', finalized_at = now(), attempted_at = now(), attempt = attempt + 1
+	where id in (select id from river.river_job where state in ('available', 'scheduled', 'retryable') and scheduled_at <= now()
+		and kind = any($1) order by priority, id limit 100 for update skip locked)
+	returning id, kind, attempt, args`
+
+// RunDue runs every due job in this goroutine, one after the other, and
+// returns how many. It is for tests and commands that want "a moment later"
+// now; a job that fails is reported, not retried.
+func (w *Workers) RunDue(ctx context.Context) (int, error) {
+	kinds := make([]string, 0, len(w.defs))
+	for kind, d := range w.defs {
+		if d.Every == 0 {
+			kinds = append(kinds, kind)
+		}
+	}
+	rows, err := w.db.Pool().Query(ctx, takeDue, kinds)
+	if err != nil {
+		return 0, fmt.Errorf("jobs.RunDue: %w", err)
+	}
+	type due struct {
+		ID      int64
+		Kind    string
+		Attempt int
+		Args    []byte
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[due])
+	if err != nil {
+		return 0, fmt.Errorf("jobs.RunDue: %w", err)
+	}
+	for _, d := range all {
+		var e struct {
+			Organization id.ID           `json:"organization_id"`
+			Args         json.RawMessage `json:"args"`
+		}
+		if err := json.Unmarshal(d.Args, &e); err != nil {
+			return 0, fmt.Errorf("jobs.RunDue: %w", err)
+		}
+		if err := w.defs[d.Kind].work(ctx, w.db, e.Organization, e.Args, Info{ID: d.ID, Attempt: d.Attempt}); err != nil {
+			return len(all), fmt.Errorf("jobs.RunDue: %s: %w", d.Kind, err)
+		}
+	}
+	return len(all), nil
+}
