@@ -272,6 +272,8 @@ create table operations (
 	result_url text,
 	errors_url text,
 	message text,
+	checkpoint jsonb,
+	attempts integer not null default 0,
 	created_by_kind text not null,
 	created_by_id uuid,
 	created_at timestamptz not null default now(),
@@ -282,5 +284,23 @@ create table operations (
 );
 comment on table operations is 'operation: long work that a caller can watch and cancel';
 select protect_tenant_table('operations');
+create policy platform on operations to guildhall_platform using (true) with check (true);
+grant select, delete on operations to guildhall_platform;
+
+-- +goose StatementBegin
+create function purge_operations(after_days integer, batch integer) returns bigint
+language sql security definer set search_path = guildhall, pg_temp as $$
+	with gone as (
+		delete from operations o where (o.tenant_id, o.id) in (
+			select x.tenant_id, x.id from operations x
+			where x.finished_at < now() - make_interval(days => greatest(after_days, 1)) limit batch)
+		returning 1
+	)
+	select count(*) from gone
+$$;
+-- +goose StatementEnd
+alter function purge_operations(integer, integer) owner to guildhall_platform;
+revoke execute on function purge_operations(integer, integer) from public;
+grant execute on function purge_operations(integer, integer) to guildhall_worker;
 
 select ensure_event_partitions(14);
