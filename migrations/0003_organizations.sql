@@ -12,7 +12,8 @@ create table organizations (
 	deleted_at timestamptz,
 	constraint organizations_pkey primary key (tenant_id),
 	constraint organization_slug_taken unique (slug),
-	constraint organization_slug_form check (slug ~ '^[a-z0-9](-?[a-z0-9])*$' and length(slug) between 2 and 63),
+	constraint organization_slug_form check (slug ~ '^[a-z0-9](-?[a-z0-9])*$' and length(slug) between 2 and 63
+		and slug !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'),
 	constraint organization_name_length check (length(name) between 1 and 200),
 	constraint organization_currency_form check (default_currency ~ '^[A-Z]{3}$')
 );
@@ -117,9 +118,9 @@ grant execute on function organizations_of(uuid) to guildhall_app;
 -- the key; the caller compares the hash.
 -- +goose StatementBegin
 create function api_key_by_id(key_id uuid)
-returns table (tenant_id uuid, secret_hash bytea, permissions text[], created_by_id uuid, expires_at timestamptz, slug text, name text, role text, epoch bigint, member_version bigint)
+returns table (tenant_id uuid, secret_hash bytea, permissions text[], created_by_id uuid, expires_at timestamptz, last_used_at timestamptz, slug text, role text, epoch bigint, member_version bigint)
 language sql stable security definer set search_path = guildhall, pg_temp as $$
-	select k.tenant_id, k.secret_hash, k.permissions, k.created_by_id, k.expires_at, o.slug, o.name, m.role, o.epoch, m.version
+	select k.tenant_id, k.secret_hash, k.permissions, k.created_by_id, k.expires_at, k.last_used_at, o.slug, m.role, o.epoch, m.version
 	from api_keys k
 	join organizations o on o.tenant_id = k.tenant_id and o.deleted_at is null
 	join members m on m.tenant_id = k.tenant_id and m.user_id = k.created_by_id
