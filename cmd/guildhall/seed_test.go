@@ -1,0 +1,57 @@
+package main
+
+import "strings"
+
+// seeded is an organisation with one of everything.
+type seeded struct {
+	owner     *client
+	ids       map[string]string // by ref kind
+	emptyRole string            // key of a role without permissions
+}
+
+// seedOrganization makes an organisation with one thing of each kind that an
+// operation can name. A kind that is new to the product gets its line here.
+func seedOrganization(w *world, name string) seeded {
+	w.t.Helper()
+	owner := w.person("owner-" + name).organization(strings.ToUpper(name))
+	member := w.join(owner, w.person("member-"+name), "member")
+	s := seeded{owner: owner, ids: map[string]string{"organization": owner.org, "user": member.user}}
+	role := owner.post("/v1/roles", m{"key": "nothing_" + name, "name": "Nothing", "permissions": []string{}}).want(201)
+	s.emptyRole = role.str("key")
+	s.ids["role"] = role.str("id")
+	s.ids["api_key"] = owner.post("/v1/api-keys", m{"name": "k", "permissions": []string{"tasks.read"}}).want(201).str("id")
+	s.ids["invitation"] = owner.post("/v1/invitations", m{"email": "later@example.test", "role": "member"}).want(201).str("id")
+	s.ids["session"] = owner.get("/v1/users/me/sessions").want(200).str("data.0.id")
+	project := owner.post("/v1/projects", m{"name": "Open " + name}).want(201).str("id")
+	for kind, v := range seedWork(owner, project) {
+		s.ids[kind] = v
+	}
+	s.ids["label"] = owner.get("/v1/labels").want(200).str("data.0.id")
+	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
+	w.settle()
+	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
+	s.ids["state"] = "review"
+	return s
+}
+
+// seedWork makes a task with a comment in a project.
+func seedWork(c *client, project string) map[string]string {
+	task := c.post("/v1/projects/"+project+"/tasks", m{"title": "A task", "labels": []string{"red"}}).want(201).str("id")
+	comment := c.post("/v1/tasks/"+task+"/comments", m{"body": "A comment"}).want(201).str("id")
+	return map[string]string{"project": project, "task": task, "comment": comment}
+}
+
+// seedPrivate makes the same in a project that only its owner sees.
+func seedPrivate(w *world, s seeded) map[string]string {
+	w.t.Helper()
+	project := s.owner.post("/v1/projects", m{"name": "Hidden", "visibility": "private"}).want(201).str("id")
+	ids := seedWork(s.owner, project)
+	w.settle()
+	for _, e := range s.owner.get("/v1/events?limit=200").want(200).at("data").([]any) {
+		subject := e.(map[string]any)["subject"].(map[string]any)
+		if subject["id"] == ids["task"] {
+			ids["event"] = e.(map[string]any)["id"].(string)
+		}
+	}
+	return ids
+}
