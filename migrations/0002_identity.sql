@@ -59,10 +59,10 @@ create table mail_tokens (
 	created_at timestamptz not null default now(),
 	expires_at timestamptz not null,
 	used_at timestamptz,
-	constraint mail_token_purpose check (purpose in ('confirm', 'reset'))
+	constraint mail_token_purpose check (purpose in ('confirm', 'reset', 'known', 'password', 'address'))
 );
-create index mail_tokens_user on mail_tokens (user_id, purpose);
-comment on table mail_tokens is 'platform/identity: single-use links sent by mail; the token is (id) under a MAC with the nonce and is stored nowhere';
+create index mail_tokens_user on mail_tokens (user_id, purpose, created_at);
+comment on table mail_tokens is 'platform/identity: mails to send and the single-use links in them; the token is (id) under a MAC with the nonce and is stored nowhere';
 grant select, insert, update, delete on mail_tokens to guildhall_app;
 
 create table login_throttles (
@@ -85,5 +85,7 @@ create table identity_log (
 	occurrences integer not null default 1
 );
 create index identity_log_user on identity_log (user_id, id);
+create index identity_log_recent on identity_log (subject, type, occurred_at);
+create index identity_log_age on identity_log (occurred_at);
 comment on table identity_log is 'platform/identity: facts about log-ins that belong to no organisation';
 grant select, insert, update, delete on identity_log to guildhall_app;

@@ -1,0 +1,74 @@
+package identity
+
+import (
+	netmail "net/mail"
+	"strings"
+	"time"
+	_ "time/tzdata" // machines without zone files know the zones as well
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/guildhall-dev/guildhall/internal/fault"
+	"github.com/guildhall-dev/guildhall/internal/id"
+)
+
+// User is a person, as they see themselves.
+type User struct {
+	ID            id.ID     `db:"id" json:"id" doc:"The person's id, the same in every organisation."`
+	Username      string    `db:"username" json:"username" minLength:"1" maxLength:"64" doc:"What others see. Not unique." example:"Ann"`
+	Email         string    `db:"email" json:"email" format:"email" maxLength:"254" doc:"The address to log in with." example:"ann@example.com"`
+	EmailVerified bool      `db:"email_verified" json:"email_verified" doc:"Whether the address was confirmed by a mailed link."`
+	PendingEmail  *string   `db:"pending_email" json:"pending_email" format:"email" maxLength:"254" doc:"A new address that waits for its confirmation, else null." example:"ann@example.org"`
+	Role          *string   `db:"-" json:"role" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$" doc:"The role in the chosen organisation; null where none was chosen." example:"member"`
+	Locale        string    `db:"locale" json:"locale" maxLength:"35" pattern:"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$" doc:"Language tag (BCP 47)." example:"en"`
+	TimeZone      string    `db:"time_zone" json:"time_zone" maxLength:"64" pattern:"^[A-Za-z][A-Za-z0-9_+/-]*$" doc:"Name of the zone in the IANA database." example:"Europe/Berlin"`
+	Version       int64     `db:"version" json:"version" minimum:"1" maximum:"9007199254740991" doc:"Counts changes; also the ETag." example:"1"`
+	CreatedAt     time.Time `db:"created_at" json:"created_at" doc:"When the person registered."`
+}
+
+// RowVersion is the ETag.
+func (u User) RowVersion() int64 { return u.Version }
+
+// as adds what only the request knows.
+func (u User) as(role string) User {
+	if role != "" {
+		u.Role = &role
+	}
+	return u
+}
+
+// address is an e-mail address in its two forms: mail goes to the shown one,
+// the folded one is compared.
+type address struct{ shown, key string }
+
+// parseAddress accepts a bare address. Folding is one-way: mail never goes to
+// the folded form, so two people cannot be mixed up by it.
+func parseAddress(s string) (address, error) {
+	shown := norm.NFC.String(strings.TrimSpace(s))
+	a, err := netmail.ParseAddress(shown)
+	if err != nil || a.Name != "" || a.Address != shown || utf8.RuneCountInString(shown) > 254 || strings.ContainsFunc(shown, unicode.IsControl) {
+		return address{}, fault.Invalidf("/email", "expected one e-mail address, such as name@example.com")
+	}
+	return address{shown, strings.ToLower(norm.NFKC.String(shown))}, nil
+}
+
+// cleanName trims a user name and refuses one that nobody could read.
+func cleanName(s string) (string, error) {
+	s = norm.NFC.String(strings.TrimSpace(s))
+	if s == "" || strings.ContainsFunc(s, unicode.IsControl) {
+		return "", fault.Invalidf("/username", "expected 1 to 64 printable characters")
+	}
+	if utf8.RuneCountInString(s) > 64 {
+		return "", fault.Invalidf("/username", "expected 64 characters at most")
+	}
+	return s, nil
+}
+
+func checkTimeZone(name string) error {
+	if _, err := time.LoadLocation(name); err != nil || name == "" || name == "Local" {
+		return fault.Invalidf("/time_zone", "there is no time zone of that name in the IANA database")
+	}
+	return nil
+}
