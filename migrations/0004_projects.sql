@@ -30,7 +30,6 @@ create table projects (
 	constraint project_archived_when check ((status = 'archived') = (archived_at is not null))
 );
 create index projects_owner on projects (tenant_id, owner_id);
-create index projects_name on projects (tenant_id, name, id);
 create index projects_deleted on projects (tenant_id, deleted_at) where deleted_at is not null;
 comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back';
 select protect_tenant_table('projects');
@@ -41,7 +40,7 @@ create table project_members (
 	user_id uuid not null,
 	role text not null,
 	created_at timestamptz not null default now(),
-	constraint project_members_pkey primary key (tenant_id, project_id, user_id),
+	constraint project_member_exists primary key (tenant_id, project_id, user_id),
 	constraint project_member_project_unknown foreign key (tenant_id, project_id) references projects (tenant_id, id) on delete cascade,
 	constraint project_member_unknown foreign key (tenant_id, user_id) references members (tenant_id, user_id) on delete cascade,
 	constraint project_member_role check (role in ('lead', 'contributor', 'viewer'))
