@@ -29,7 +29,7 @@ bench: node_modules/.done ## measure against baselines in the same run
 	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run '^$$' -bench Ratio -benchtime 1x -timeout 60m ./cmd/guildhall
 
 generate: ## write the golden files anew
-	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./cmd/guildhall
+	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./migrations ./cmd/guildhall
 
 fmt: ## format the code
 	gofmt -w $(shell git ls-files '*.go')
@@ -37,7 +37,7 @@ fmt: ## format the code
 check: node_modules/.done ## linters and generated files
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run make fmt:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden|Architecture' . ./cmd/guildhall
+	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden|Architecture' . ./migrations ./cmd/guildhall
 	tools/openapi-lint/lint.sh openapi/openapi.json
 
 clean: ## remove what was built; ./data stays

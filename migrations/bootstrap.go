@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // The log-ins of the running product.
@@ -36,7 +35,7 @@ func Bootstrap(ctx context.Context, url string) error {
 		return fmt.Errorf("migrations.Bootstrap: %w", err)
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock(7301, 0)`); err != nil {
+	if _, err := conn.Exec(ctx, takeLock); err != nil {
 		return fmt.Errorf("migrations.Bootstrap: %w", err)
 	}
 	if v := serverMajor(conn); v < 15 {
@@ -104,16 +103,6 @@ func serverMajor(conn *pgx.Conn) int {
 	var n int
 	_, _ = fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d", &n)
 	return n
-}
-
-func poolOf(ctx context.Context, cfg *pgx.ConnConfig) (*pgxpool.Pool, error) {
-	pc, err := pgxpool.ParseConfig("")
-	if err != nil {
-		return nil, err
-	}
-	pc.ConnConfig = cfg
-	pc.MaxConns = 2
-	return pgxpool.NewWithConfig(ctx, pc)
 }
 
 func statements(database, admin, appPassword, workerPassword string) string {

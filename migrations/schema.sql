@@ -1,0 +1,1025 @@
+-- What all migrations together make, printed from the catalogue by make generate.
+
+create schema guildhall authorization guildhall_owner;
+grant usage on schema guildhall to guildhall_app;
+grant create, usage on schema guildhall to guildhall_platform;
+grant usage on schema guildhall to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.api_key_by_id(key_id uuid)
+ RETURNS TABLE(tenant_id uuid, secret_hash bytea, permissions text[], created_by_id uuid, expires_at timestamp with time zone, last_used_at timestamp with time zone, slug text, role text, epoch bigint, member_version bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select k.tenant_id, k.secret_hash, k.permissions, k.created_by_id, k.expires_at, k.last_used_at, o.slug, m.role, o.epoch, m.version
+	from api_keys k
+	join organizations o on o.tenant_id = k.tenant_id and o.deleted_at is null
+	join members m on m.tenant_id = k.tenant_id and m.user_id = k.created_by_id
+	where k.id = key_id and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+$function$;
+alter function api_key_by_id(uuid) owner to guildhall_platform;
+revoke execute on function api_key_by_id(uuid) from public;
+grant execute on function api_key_by_id(uuid) to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.drop_event_partitions(keep_days integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	name text;
+	dropped integer := 0;
+begin
+	if keep_days < 30 then
+		raise exception 'events are kept for 30 days at least';
+	end if;
+	perform pg_advisory_xact_lock(7301, 2);
+	for name in
+		select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+		where i.inhparent = 'guildhall.event_log'::regclass
+		and c.relname < 'event_log_' || to_char((now() at time zone 'UTC')::date - keep_days, 'YYYYMMDD')
+	loop
+		execute format('drop table %I', name);
+		dropped := dropped + 1;
+	end loop;
+	return dropped;
+end $function$;
+alter function drop_event_partitions(integer) owner to guildhall_owner;
+revoke execute on function drop_event_partitions(integer) from public;
+grant execute on function drop_event_partitions(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.ensure_event_partitions(days_ahead integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	d date;
+	name text;
+	made integer := 0;
+begin
+	perform pg_advisory_xact_lock(7301, 2);
+	for d in select generate_series((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + days_ahead, interval '1 day')::date loop
+		name := 'event_log_' || to_char(d, 'YYYYMMDD');
+		continue when to_regclass('guildhall.' || name) is not null;
+		execute format('create table %I (like event_log including defaults including constraints)', name);
+		execute format('alter table %I enable row level security', name);
+		execute format('alter table %I force row level security', name);
+		execute format('alter table event_log attach partition %I for values from (%L) to (%L)', name, d, d + 1);
+		made := made + 1;
+	end loop;
+	return made;
+end $function$;
+alter function ensure_event_partitions(integer) owner to guildhall_owner;
+revoke execute on function ensure_event_partitions(integer) from public;
+grant execute on function ensure_event_partitions(integer) to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.event_partitions_ahead()
+ RETURNS integer
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select count(*)::integer from pg_inherits i join pg_class c on c.oid = i.inhrelid
+	where i.inhparent = 'guildhall.event_log'::regclass
+	and c.relname > 'event_log_' || to_char((now() at time zone 'UTC')::date, 'YYYYMMDD')
+$function$;
+alter function event_partitions_ahead() owner to guildhall_owner;
+revoke execute on function event_partitions_ahead() from public;
+grant execute on function event_partitions_ahead() to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.next_policy_epoch()
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	update organizations set epoch = epoch + 1 where tenant_id = current_setting('app.tenant_id')::uuid returning epoch
+$function$;
+alter function next_policy_epoch() owner to guildhall_owner;
+revoke execute on function next_policy_epoch() from public;
+grant execute on function next_policy_epoch() to guildhall_app;
+comment on function next_policy_epoch() is 'platform/organizations: called in the transaction of every change to roles, before the change';
+
+CREATE OR REPLACE FUNCTION guildhall.organization_ids(after_id uuid, batch integer)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select o.tenant_id from organizations o where o.tenant_id > after_id and o.deleted_at is null order by o.tenant_id limit batch
+$function$;
+alter function organization_ids(uuid,integer) owner to guildhall_platform;
+revoke execute on function organization_ids(uuid,integer) from public;
+grant execute on function organization_ids(uuid,integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.organizations_of(person uuid)
+ RETURNS TABLE(id uuid, slug text, name text, role text, default_currency text, epoch bigint, member_version bigint, version bigint, created_at timestamp with time zone, deleted_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select o.tenant_id, o.slug, o.name, m.role, o.default_currency, o.epoch, m.version, o.version, o.created_at, o.deleted_at
+	from members m join organizations o on o.tenant_id = m.tenant_id
+	where m.user_id = person order by o.created_at, o.tenant_id limit 1000
+$function$;
+alter function organizations_of(uuid) owner to guildhall_platform;
+revoke execute on function organizations_of(uuid) from public;
+grant execute on function organizations_of(uuid) to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.organizations_to_purge()
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select o.tenant_id from organizations o where o.deleted_at < now() - interval '31 days' order by o.deleted_at limit 100
+$function$;
+alter function organizations_to_purge() owner to guildhall_platform;
+revoke execute on function organizations_to_purge() from public;
+grant execute on function organizations_to_purge() to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.organizations_with_tasks_to_purge(after_days integer)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select distinct t.tenant_id from tasks t
+	where t.deleted_at < now() - make_interval(days => greatest(after_days, 7)) limit 1000
+$function$;
+alter function organizations_with_tasks_to_purge(integer) owner to guildhall_platform;
+revoke execute on function organizations_with_tasks_to_purge(integer) from public;
+grant execute on function organizations_with_tasks_to_purge(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.pending_events(OUT waiting bigint, OUT oldest_seconds double precision)
+ RETURNS record
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select count(*), coalesce(extract(epoch from now() - min(e.occurred_at)), 0)
+	from (select p.tenant_id, p.day, p.event_id from event_pending p order by p.position limit 1000) p
+	join event_log e on e.tenant_id = p.tenant_id and e.day = p.day and e.id = p.event_id
+$function$;
+alter function pending_events() owner to guildhall_platform;
+revoke execute on function pending_events() from public;
+grant execute on function pending_events() to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.protect_tenant_table(t regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+	execute format('alter table %s enable row level security', t);
+	execute format('alter table %s force row level security', t);
+	execute format('create policy tenant on %s to guildhall_app
+		using (tenant_id = (select current_setting(''app.tenant_id'')::uuid))
+		with check (tenant_id = (select current_setting(''app.tenant_id'')::uuid))', t);
+	execute format('grant select, insert, update, delete on %s to guildhall_app', t);
+end $function$;
+alter function protect_tenant_table(regclass) owner to guildhall_owner;
+revoke execute on function protect_tenant_table(regclass) from public;
+comment on function protect_tenant_table(regclass) is 'migrations: called once for every table with tenant_id; forced row-level security, the one policy, the grants';
+
+CREATE OR REPLACE FUNCTION guildhall.purge_idempotency_keys(batch integer)
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with t as (
+		delete from idempotency_keys k where (k.tenant_id, k.principal, k.operation, k.key_hash) in (
+			select x.tenant_id, x.principal, x.operation, x.key_hash from idempotency_keys x where x.expires_at < now() limit batch)
+		returning 1
+	), g as (
+		delete from global_idempotency_keys k where (k.principal, k.operation, k.key_hash) in (
+			select x.principal, x.operation, x.key_hash from global_idempotency_keys x where x.expires_at < now() limit batch)
+		returning 1
+	)
+	select (select count(*) from t) + (select count(*) from g)
+$function$;
+alter function purge_idempotency_keys(integer) owner to guildhall_platform;
+revoke execute on function purge_idempotency_keys(integer) from public;
+grant execute on function purge_idempotency_keys(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.purge_operations(after_days integer, batch integer)
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with gone as (
+		delete from operations o where (o.tenant_id, o.id) in (
+			select x.tenant_id, x.id from operations x
+			where x.finished_at < now() - make_interval(days => greatest(after_days, 1)) limit batch)
+		returning 1
+	)
+	select count(*) from gone
+$function$;
+alter function purge_operations(integer,integer) owner to guildhall_platform;
+revoke execute on function purge_operations(integer,integer) from public;
+grant execute on function purge_operations(integer,integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.purge_organization(batch integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	org uuid := current_setting('app.tenant_id')::uuid;
+	t record;
+	n bigint;
+	gone bigint := 0;
+	held text[] := '{}';
+begin
+	perform from organizations o where o.tenant_id = org and o.deleted_at < now() - interval '31 days' for update;
+	if not found then
+		raise exception 'organisation % is not due for the purge', org;
+	end if;
+	for t in
+		with recursive below (parent, child) as (
+			select k.confrelid, k.conrelid from pg_constraint k where k.contype = 'f'
+			union
+			select b.parent, k.conrelid from below b join pg_constraint k on k.contype = 'f' and k.confrelid = b.child
+		)
+		select c.relname, has_table_privilege(c.oid, 'delete') as allowed,
+			(select string_agg(quote_ident(a.attname), ', ') from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+				where i.indrelid = c.oid and i.indisprimary) as key
+		from pg_class c
+		join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+		where c.relnamespace = 'guildhall'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+			and c.relname not in ('organizations', 'event_log', 'event_pending', 'event_counters')
+		order by (select count(*) from below b where b.parent = c.oid and b.child <> c.oid), c.relname
+	loop
+		if not t.allowed or t.key is null then
+			raise exception 'purge_organization cannot empty %: give it a primary key and let the application delete from it', t.relname;
+		end if;
+		begin
+			execute format('delete from %1$I where (%2$s) in (select %2$s from %1$I where tenant_id = $1 limit $2)', t.relname, t.key) using org, batch - gone;
+			get diagnostics n = row_count;
+			gone := gone + n;
+		exception when foreign_key_violation then
+			-- Rows that refer to rows of the same table: all at once.
+			begin
+				execute format('delete from %I where tenant_id = $1', t.relname) using org;
+				get diagnostics n = row_count;
+				gone := gone + n;
+			exception when foreign_key_violation then
+				held := held || t.relname::text;
+			end;
+		end;
+		if gone >= batch then
+			return false;
+		end if;
+	end loop;
+	if gone > 0 then
+		return false;
+	elsif held <> '{}' then
+		raise exception 'purge_organization cannot empty %: their rows refer to each other', held;
+	end if;
+	return purge_organization_log(batch);
+end $function$;
+alter function purge_organization(integer) owner to guildhall_owner;
+revoke execute on function purge_organization(integer) from public;
+grant execute on function purge_organization(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.purge_organization_log(batch integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	org uuid := current_setting('app.tenant_id')::uuid;
+	gone bigint;
+begin
+	if not exists (select from organizations o where o.tenant_id = org and o.deleted_at < now() - interval '31 days') then
+		raise exception 'organisation % is not due for the purge', org;
+	end if;
+	delete from event_pending p where p.tenant_id = org;
+	delete from event_log e where e.tenant_id = org and (e.day, e.id) in (select x.day, x.id from event_log x where x.tenant_id = org limit batch);
+	get diagnostics gone = row_count;
+	if gone > 0 then
+		return false;
+	end if;
+	delete from event_counters c where c.tenant_id = org;
+	delete from organizations o where o.tenant_id = org and o.deleted_at < now() - interval '31 days';
+	return true;
+end $function$;
+alter function purge_organization_log(integer) owner to guildhall_platform;
+revoke execute on function purge_organization_log(integer) from public;
+grant execute on function purge_organization_log(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.relay_events(batch integer, listener_names text[], listener_types text[])
+ RETURNS TABLE(tenant_id uuid, listener text, taken bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+	-- One relay at a time; a replica that comes second finds nothing left to do.
+	perform pg_advisory_xact_lock(7301, 1);
+	return query
+	with taken as (
+		delete from event_pending p
+		where p.position in (select q.position from event_pending q order by q.position limit batch)
+		returning p.tenant_id, p.position, p.day, p.event_id, p.type, p.public
+	), numbered as (
+		select t.*, row_number() over (partition by t.tenant_id, t.public order by t.position) as n from taken t
+	), counted as (
+		select t.tenant_id, count(*) as c from taken t where t.public group by t.tenant_id
+	), counters as (
+		insert into event_counters as k (tenant_id, last_sequence)
+		select c.tenant_id, c.c from counted c order by c.tenant_id
+		on conflict (tenant_id) do update set last_sequence = k.last_sequence + excluded.last_sequence
+		returning k.tenant_id, k.last_sequence
+	), numbers as (
+		update event_log e set sequence = k.last_sequence - c.c + n.n
+		from numbered n join counted c on c.tenant_id = n.tenant_id join counters k on k.tenant_id = n.tenant_id
+		where n.public and e.tenant_id = n.tenant_id and e.day = n.day and e.id = n.event_id
+	), batches as (
+		insert into event_batches as b (tenant_id, listener, event_ids, days)
+		select n.tenant_id, l.name, array_agg(n.event_id order by n.position), array_agg(n.day order by n.position)
+		from numbered n
+		join (select distinct name, type from unnest(listener_names, listener_types) as u (name, type)) l
+			on l.type = n.type or (l.type = '*' and n.public)
+		group by n.tenant_id, l.name
+		returning b.tenant_id, b.listener
+	)
+	select x.tenant_id, x.listener, 0::bigint from batches x
+	union all
+	select null, null, count(*) from taken t having count(*) > 0;
+end $function$;
+alter function relay_events(integer,text[],text[]) owner to guildhall_platform;
+revoke execute on function relay_events(integer,text[],text[]) from public;
+grant execute on function relay_events(integer,text[],text[]) to guildhall_worker;
+
+create table api_keys (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	secret_hash bytea not null,
+	permissions text[] not null,
+	created_by_id uuid not null,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone,
+	last_used_at timestamp with time zone,
+	revoked_at timestamp with time zone,
+	constraint api_keys_pkey PRIMARY KEY (tenant_id, id),
+	constraint api_key_name_length CHECK (length(name) >= 1 AND length(name) <= 100),
+	constraint api_key_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX api_keys_id ON api_keys USING btree (id);
+alter table api_keys enable row level security;
+alter table api_keys force row level security;
+create policy platform on api_keys to guildhall_platform using (true) with check (true);
+create policy tenant on api_keys to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on api_keys to guildhall_app;
+grant select on api_keys to guildhall_platform;
+comment on table api_keys is 'platform/access: keys of integrations; the key itself is stored only as a SHA-256';
+
+create table comment_reactions (
+	tenant_id uuid not null,
+	comment_id uuid not null,
+	emoji text not null,
+	actor_kind text not null,
+	actor_id uuid not null,
+	created_at timestamp with time zone not null default now(),
+	constraint comment_reactions_pkey PRIMARY KEY (tenant_id, comment_id, emoji, actor_kind, actor_id),
+	constraint comment_reaction_length CHECK (length(emoji) >= 1 AND length(emoji) <= 32),
+	constraint comment_reaction_comment_unknown FOREIGN KEY (tenant_id, comment_id) REFERENCES comments(tenant_id, id) ON DELETE CASCADE
+);
+alter table comment_reactions enable row level security;
+alter table comment_reactions force row level security;
+create policy tenant on comment_reactions to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on comment_reactions to guildhall_app;
+comment on table comment_reactions is 'work/comments: who reacted to a comment with what; the comment''s row is locked for each change, which keeps the kinds at twenty';
+
+create table comment_revisions (
+	tenant_id uuid not null,
+	comment_id uuid not null,
+	version bigint not null,
+	body text not null,
+	written_at timestamp with time zone not null,
+	constraint comment_revisions_pkey PRIMARY KEY (tenant_id, comment_id, version),
+	constraint comment_revision_comment_unknown FOREIGN KEY (tenant_id, comment_id) REFERENCES comments(tenant_id, id) ON DELETE CASCADE
+);
+alter table comment_revisions enable row level security;
+alter table comment_revisions force row level security;
+create policy tenant on comment_revisions to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on comment_revisions to guildhall_app;
+comment on table comment_revisions is 'work/comments: earlier texts of edited comments, by the version in which they were written';
+
+create table comments (
+	tenant_id uuid not null,
+	id uuid not null,
+	task_id uuid not null,
+	parent_id uuid,
+	body text not null,
+	body_version bigint not null default 1,
+	visibility text not null default 'internal'::text,
+	mentions uuid[] not null default '{}'::uuid[],
+	version bigint not null default 1,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	edited_at timestamp with time zone,
+	deleted_at timestamp with time zone,
+	constraint comments_pkey PRIMARY KEY (tenant_id, id),
+	constraint comment_in_task UNIQUE (tenant_id, task_id, id),
+	constraint comment_body_length CHECK (length(body) <= 20000 AND (deleted_at IS NOT NULL OR length(body) > 0)),
+	constraint comment_parent_itself CHECK (parent_id <> id),
+	constraint comment_visibility CHECK (visibility = ANY (ARRAY['internal'::text, 'customer'::text])),
+	constraint comment_parent_unknown FOREIGN KEY (tenant_id, task_id, parent_id) REFERENCES comments(tenant_id, task_id, id) ON DELETE CASCADE,
+	constraint comment_task_unknown FOREIGN KEY (tenant_id, task_id) REFERENCES tasks(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX comments_thread ON comments USING btree (tenant_id, task_id, parent_id, id);
+alter table comments enable row level security;
+alter table comments force row level security;
+create policy tenant on comments to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on comments to guildhall_app;
+comment on table comments is 'work/comments: what people say about a task; a deleted one stays without its text, since replies may hang on it';
+
+create table event_batches (
+	tenant_id uuid not null,
+	listener text not null,
+	"position" bigint not null generated always as identity,
+	event_ids uuid[] not null,
+	days date[] not null,
+	created_at timestamp with time zone not null default now(),
+	constraint event_batches_pkey PRIMARY KEY (tenant_id, listener, "position")
+);
+alter table event_batches enable row level security;
+alter table event_batches force row level security;
+create policy platform on event_batches to guildhall_platform using (true) with check (true);
+create policy tenant on event_batches to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, select on event_batches to guildhall_app;
+grant insert, select on event_batches to guildhall_platform;
+comment on table event_batches is 'event: what each listener has yet to hear, in order; deleted in the transaction in which the listener heard it';
+
+create table event_counters (
+	tenant_id uuid not null,
+	last_sequence bigint not null,
+	constraint event_counters_pkey PRIMARY KEY (tenant_id)
+);
+alter table event_counters enable row level security;
+alter table event_counters force row level security;
+create policy platform on event_counters to guildhall_platform using (true) with check (true);
+create policy tenant on event_counters to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant select on event_counters to guildhall_app;
+grant delete, insert, select, update on event_counters to guildhall_platform;
+comment on table event_counters is 'event: the last sequence number given in each organisation';
+
+create table event_log (
+	tenant_id uuid not null,
+	day date not null,
+	id uuid not null,
+	sequence bigint,
+	type text not null,
+	public boolean not null,
+	schema_version smallint not null,
+	subject_type text not null,
+	subject_id uuid,
+	project_id uuid,
+	previous_project_id uuid,
+	actor_kind text not null,
+	actor_id uuid,
+	operation text not null,
+	request_id text not null,
+	source_address text not null,
+	occurred_at timestamp with time zone not null,
+	occurrences integer not null default 1,
+	data jsonb,
+	previous jsonb,
+	constraint event_log_pkey PRIMARY KEY (tenant_id, day, id),
+	constraint event_log_actor_kind CHECK (actor_kind = ANY (ARRAY['user'::text, 'key'::text, 'customer'::text, 'shopper'::text, 'plugin'::text, 'system'::text]))
+) partition by range (day);
+CREATE INDEX event_log_id ON ONLY event_log USING btree (tenant_id, id);
+CREATE INDEX event_log_project ON ONLY event_log USING btree (tenant_id, project_id, id);
+CREATE INDEX event_log_sequence ON ONLY event_log USING btree (tenant_id, sequence) WHERE sequence IS NOT NULL;
+CREATE INDEX event_log_subject ON ONLY event_log USING btree (tenant_id, subject_type, subject_id, id);
+alter table event_log enable row level security;
+alter table event_log force row level security;
+create policy platform on event_log to guildhall_platform using (true) with check (true);
+create policy tenant on event_log to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert, select, update on event_log to guildhall_app;
+grant delete, select, update on event_log to guildhall_platform;
+comment on table event_log is 'event: everything that happened in an organisation; audit trail, activity, webhooks and feed in one; sequence numbers public events without gaps';
+
+create table event_pending (
+	tenant_id uuid not null,
+	"position" bigint not null generated always as identity,
+	day date not null,
+	event_id uuid not null,
+	type text not null,
+	public boolean not null,
+	constraint event_pending_pkey PRIMARY KEY (tenant_id, "position")
+);
+CREATE INDEX event_pending_position ON event_pending USING btree ("position");
+alter table event_pending enable row level security;
+alter table event_pending force row level security;
+create policy platform on event_pending to guildhall_platform using (true) with check (true);
+create policy tenant on event_pending to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert on event_pending to guildhall_app;
+grant delete, select on event_pending to guildhall_platform;
+comment on table event_pending is 'event: events the relay has not taken yet, in the order of their commits per subject';
+
+create table global_idempotency_keys (
+	principal text not null,
+	operation text not null,
+	key_hash bytea not null,
+	request_hash bytea not null,
+	status smallint not null,
+	headers jsonb not null,
+	body bytea,
+	expires_at timestamp with time zone not null,
+	constraint global_idempotency_keys_pkey PRIMARY KEY (principal, operation, key_hash)
+);
+CREATE INDEX global_idempotency_keys_expires ON global_idempotency_keys USING btree (expires_at);
+grant delete, insert, select, update on global_idempotency_keys to guildhall_app;
+grant delete, select on global_idempotency_keys to guildhall_platform;
+comment on table global_idempotency_keys is 'tenant: the same for operations outside an organisation';
+
+create table idempotency_keys (
+	tenant_id uuid not null,
+	principal text not null,
+	operation text not null,
+	key_hash bytea not null,
+	request_hash bytea not null,
+	status smallint not null,
+	headers jsonb not null,
+	body bytea,
+	expires_at timestamp with time zone not null,
+	constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, principal, operation, key_hash)
+);
+CREATE INDEX idempotency_keys_expires ON idempotency_keys USING btree (tenant_id, expires_at);
+alter table idempotency_keys enable row level security;
+alter table idempotency_keys force row level security;
+create policy platform on idempotency_keys to guildhall_platform using (true) with check (true);
+create policy tenant on idempotency_keys to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on idempotency_keys to guildhall_app;
+grant delete, select on idempotency_keys to guildhall_platform;
+comment on table idempotency_keys is 'tenant: replies kept for 72 hours, written in the transaction of the effect';
+
+create table identity_log (
+	id uuid not null,
+	type text not null,
+	user_id uuid,
+	subject text not null default ''::text,
+	source_address text not null,
+	request_id text not null,
+	occurred_at timestamp with time zone not null,
+	occurrences integer not null default 1,
+	constraint identity_log_pkey PRIMARY KEY (id)
+);
+CREATE INDEX identity_log_age ON identity_log USING btree (occurred_at);
+CREATE INDEX identity_log_recent ON identity_log USING btree (subject, type, occurred_at);
+CREATE INDEX identity_log_user ON identity_log USING btree (user_id, id);
+grant delete, insert, select, update on identity_log to guildhall_app;
+comment on table identity_log is 'platform/identity: facts about log-ins that belong to no organisation';
+
+create table invitations (
+	tenant_id uuid not null,
+	id uuid not null,
+	email text not null,
+	email_key text not null,
+	role text not null,
+	nonce bytea not null,
+	invited_by_id uuid not null,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone not null,
+	accepted_at timestamp with time zone,
+	accepted_by_id uuid,
+	revoked_at timestamp with time zone,
+	constraint invitations_pkey PRIMARY KEY (tenant_id, id),
+	constraint invitation_accepted_by CHECK ((accepted_at IS NULL) = (accepted_by_id IS NULL)),
+	constraint invitation_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX invitation_pending ON invitations USING btree (tenant_id, email_key) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+alter table invitations enable row level security;
+alter table invitations force row level security;
+create policy tenant on invitations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on invitations to guildhall_app;
+comment on table invitations is 'platform/organizations: invitations by mail; the token is (organisation, id) under a MAC with the nonce';
+
+create table labels (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	name_key text not null,
+	color text,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	constraint labels_pkey PRIMARY KEY (tenant_id, id),
+	constraint label_name_taken UNIQUE (tenant_id, name_key),
+	constraint label_color_form CHECK (color ~ '^#[0-9a-f]{6}$'::text),
+	constraint label_name_length CHECK (length(name) >= 1 AND length(name) <= 50),
+	constraint label_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table labels enable row level security;
+alter table labels force row level security;
+create policy tenant on labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on labels to guildhall_app;
+comment on table labels is 'work/tasks: words that tasks carry; made on first use, gone some time after the last; name_key is the folded name';
+
+create table login_throttles (
+	subject text not null,
+	failures integer not null,
+	last_failed_at timestamp with time zone not null,
+	blocked_until timestamp with time zone not null,
+	constraint login_throttles_pkey PRIMARY KEY (subject)
+);
+grant delete, insert, select, update on login_throttles to guildhall_app;
+comment on table login_throttles is 'platform/identity: failed log-ins per account and per address; the subject is a MAC, not the address';
+
+create table mail_tokens (
+	id uuid not null,
+	user_id uuid not null,
+	purpose text not null,
+	email text not null,
+	nonce bytea not null,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone not null,
+	used_at timestamp with time zone,
+	constraint mail_tokens_pkey PRIMARY KEY (id),
+	constraint mail_token_purpose CHECK (purpose = ANY (ARRAY['confirm'::text, 'reset'::text, 'known'::text, 'password'::text, 'address'::text])),
+	constraint mail_token_user_unknown FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+CREATE INDEX mail_tokens_user ON mail_tokens USING btree (user_id, purpose, created_at);
+grant delete, insert, select, update on mail_tokens to guildhall_app;
+comment on table mail_tokens is 'platform/identity: mails to send and the single-use links in them; the token is (id) under a MAC with the nonce and is stored nowhere';
+
+create table members (
+	tenant_id uuid not null,
+	user_id uuid not null,
+	role text not null,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	constraint members_pkey PRIMARY KEY (tenant_id, user_id),
+	constraint member_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX members_role ON members USING btree (tenant_id, role);
+CREATE INDEX members_user ON members USING btree (user_id, tenant_id);
+alter table members enable row level security;
+alter table members force row level security;
+create policy platform on members to guildhall_platform using (true) with check (true);
+create policy tenant on members to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on members to guildhall_app;
+grant select on members to guildhall_platform;
+comment on table members is 'platform/organizations: who belongs to an organisation and with which role (the key of a built-in or custom role)';
+
+create table operations (
+	tenant_id uuid not null,
+	id uuid not null,
+	kind text not null,
+	status text not null default 'queued'::text,
+	done bigint not null default 0,
+	total bigint,
+	result_url text,
+	errors_url text,
+	message text,
+	checkpoint jsonb,
+	attempts integer not null default 0,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	finished_at timestamp with time zone,
+	constraint operations_pkey PRIMARY KEY (tenant_id, id),
+	constraint operation_progress CHECK (done >= 0 AND (total IS NULL OR total >= 0)),
+	constraint operation_status CHECK (status = ANY (ARRAY['queued'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text]))
+);
+alter table operations enable row level security;
+alter table operations force row level security;
+create policy platform on operations to guildhall_platform using (true) with check (true);
+create policy tenant on operations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on operations to guildhall_app;
+grant delete, select on operations to guildhall_platform;
+comment on table operations is 'operation: long work that a caller can watch and cancel';
+
+create table organizations (
+	tenant_id uuid not null,
+	slug text not null,
+	name text not null,
+	default_currency text not null default 'EUR'::text,
+	epoch bigint not null default 1,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	deleted_at timestamp with time zone,
+	constraint organizations_pkey PRIMARY KEY (tenant_id),
+	constraint organization_slug_taken UNIQUE (slug),
+	constraint organization_currency_form CHECK (default_currency ~ '^[A-Z]{3}$'::text),
+	constraint organization_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint organization_slug_form CHECK (slug ~ '^[a-z0-9](-?[a-z0-9])*$'::text AND length(slug) >= 2 AND length(slug) <= 63 AND slug !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'::text)
+);
+alter table organizations enable row level security;
+alter table organizations force row level security;
+create policy platform on organizations to guildhall_platform using (true) with check (true);
+create policy tenant on organizations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert, select, update on organizations to guildhall_app;
+grant delete, select on organizations to guildhall_platform;
+comment on table organizations is 'platform/organizations: the tenants; tenant_id is the organisation''s id; epoch counts changes of its roles';
+
+create table project_members (
+	tenant_id uuid not null,
+	project_id uuid not null,
+	user_id uuid not null,
+	role text not null,
+	created_at timestamp with time zone not null default now(),
+	constraint project_member_exists PRIMARY KEY (tenant_id, project_id, user_id),
+	constraint project_member_role CHECK (role = ANY (ARRAY['lead'::text, 'contributor'::text, 'viewer'::text])),
+	constraint project_member_project_unknown FOREIGN KEY (tenant_id, project_id) REFERENCES projects(tenant_id, id) ON DELETE CASCADE,
+	constraint project_member_unknown FOREIGN KEY (tenant_id, user_id) REFERENCES members(tenant_id, user_id) ON DELETE CASCADE
+);
+CREATE INDEX project_members_user ON project_members USING btree (tenant_id, user_id, project_id);
+alter table project_members enable row level security;
+alter table project_members force row level security;
+create policy tenant on project_members to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on project_members to guildhall_app;
+comment on table project_members is 'work/projects: the people named in a project and what they are there';
+
+create table project_states (
+	tenant_id uuid not null,
+	project_id uuid not null,
+	id uuid not null,
+	key text not null,
+	name text not null,
+	state_group text not null,
+	"position" text collate "C" not null,
+	color text,
+	is_default boolean not null default false,
+	constraint project_states_pkey PRIMARY KEY (tenant_id, id),
+	constraint state_key_taken UNIQUE (tenant_id, project_id, key),
+	constraint state_color_form CHECK (color ~ '^#[0-9a-f]{6}$'::text),
+	constraint state_group CHECK (state_group = ANY (ARRAY['backlog'::text, 'unstarted'::text, 'started'::text, 'completed'::text, 'cancelled'::text])),
+	constraint state_key_form CHECK (key ~ '^[a-z][a-z0-9_]{0,39}$'::text),
+	constraint state_name_length CHECK (length(name) >= 1 AND length(name) <= 100),
+	constraint state_project_unknown FOREIGN KEY (tenant_id, project_id) REFERENCES projects(tenant_id, id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX state_default ON project_states USING btree (tenant_id, project_id) WHERE is_default;
+alter table project_states enable row level security;
+alter table project_states force row level security;
+create policy tenant on project_states to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on project_states to guildhall_app;
+comment on table project_states is 'work/projects: the workflow of a project in the order of position; tasks name a state by (project_id, key)';
+
+create table projects (
+	tenant_id uuid not null,
+	id uuid not null,
+	key text not null,
+	name text not null,
+	description text not null default ''::text,
+	status text not null default 'active'::text,
+	visibility text not null default 'open'::text,
+	color text,
+	owner_id uuid,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	archived_at timestamp with time zone,
+	deleted_at timestamp with time zone,
+	deleted_by uuid,
+	constraint projects_pkey PRIMARY KEY (tenant_id, id),
+	constraint project_key_taken UNIQUE (tenant_id, key),
+	constraint project_archived_when CHECK ((status = 'archived'::text) = (archived_at IS NOT NULL)),
+	constraint project_color_form CHECK (color ~ '^#[0-9a-f]{6}$'::text),
+	constraint project_description_length CHECK (length(description) <= 50000),
+	constraint project_key_form CHECK (key ~ '^[A-Z][A-Z0-9]{1,9}$'::text),
+	constraint project_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint project_status CHECK (status = ANY (ARRAY['active'::text, 'archived'::text])),
+	constraint project_visibility CHECK (visibility = ANY (ARRAY['open'::text, 'private'::text])),
+	constraint project_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE,
+	constraint project_owner_unknown FOREIGN KEY (tenant_id, owner_id) REFERENCES members(tenant_id, user_id) ON DELETE SET NULL (owner_id)
+);
+CREATE INDEX projects_deleted ON projects USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX projects_owner ON projects USING btree (tenant_id, owner_id);
+alter table projects enable row level security;
+alter table projects force row level security;
+create policy tenant on projects to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on projects to guildhall_app;
+comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back';
+
+create table roles (
+	tenant_id uuid not null,
+	id uuid not null,
+	key text not null,
+	name text not null,
+	description text not null default ''::text,
+	permissions text[] not null,
+	guest boolean not null default false,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	constraint roles_pkey PRIMARY KEY (tenant_id, id),
+	constraint role_key_taken UNIQUE (tenant_id, key),
+	constraint role_key_builtin CHECK (key <> ALL (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'guest'::text])),
+	constraint role_key_form CHECK (key ~ '^[a-z][a-z0-9_]{0,39}$'::text),
+	constraint role_name_length CHECK (length(name) >= 1 AND length(name) <= 100),
+	constraint role_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table roles enable row level security;
+alter table roles force row level security;
+create policy tenant on roles to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on roles to guildhall_app;
+comment on table roles is 'platform/access: the custom roles of an organisation; owner, admin, member and guest are built in and have no row';
+
+create table sessions (
+	id uuid not null,
+	user_id uuid not null,
+	nonce bytea not null,
+	generation bigint not null default 1,
+	rotated_at timestamp with time zone not null default now(),
+	user_agent text not null default ''::text,
+	source_address text not null default ''::text,
+	created_at timestamp with time zone not null default now(),
+	last_used_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone not null,
+	revoked_at timestamp with time zone,
+	constraint sessions_pkey PRIMARY KEY (id),
+	constraint session_user_unknown FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_user ON sessions USING btree (user_id, id);
+grant delete, insert, select, update on sessions to guildhall_app;
+comment on table sessions is 'platform/identity: log-ins; a refresh token is (session, generation) under a MAC with the nonce';
+
+create table signing_keys (
+	id text not null,
+	public_key bytea not null,
+	sealed_private_key bytea not null,
+	created_at timestamp with time zone not null default now(),
+	signs_until timestamp with time zone not null,
+	verifies_until timestamp with time zone not null,
+	constraint signing_keys_pkey PRIMARY KEY (id)
+);
+grant delete, insert, select on signing_keys to guildhall_app;
+comment on table signing_keys is 'platform/identity: Ed25519 keys of access tokens; the private half is sealed';
+
+create table task_counters (
+	tenant_id uuid not null,
+	project_id uuid not null,
+	last_number integer not null,
+	last_slot bigint not null,
+	constraint task_counters_pkey PRIMARY KEY (tenant_id, project_id),
+	constraint task_counter_project_unknown FOREIGN KEY (tenant_id, project_id) REFERENCES projects(tenant_id, id) ON DELETE CASCADE
+);
+alter table task_counters enable row level security;
+alter table task_counters force row level security;
+create policy tenant on task_counters to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on task_counters to guildhall_app;
+comment on table task_counters is 'work/tasks: per project the last number and the last place at the end that were given; its lock orders what takes many places';
+
+create table task_labels (
+	tenant_id uuid not null,
+	task_id uuid not null,
+	label_id uuid not null,
+	constraint task_labels_pkey PRIMARY KEY (tenant_id, task_id, label_id),
+	constraint task_label_task_unknown FOREIGN KEY (tenant_id, task_id) REFERENCES tasks(tenant_id, id) ON DELETE CASCADE,
+	constraint task_label_unknown FOREIGN KEY (tenant_id, label_id) REFERENCES labels(tenant_id, id) DEFERRABLE INITIALLY DEFERRED
+);
+CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, task_id);
+alter table task_labels enable row level security;
+alter table task_labels force row level security;
+create policy tenant on task_labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on task_labels to guildhall_app;
+comment on table task_labels is 'work/tasks: which task carries which label';
+
+create table task_watchers (
+	tenant_id uuid not null,
+	task_id uuid not null,
+	user_id uuid not null,
+	created_at timestamp with time zone not null default now(),
+	constraint task_watchers_pkey PRIMARY KEY (tenant_id, task_id, user_id),
+	constraint task_watcher_task_unknown FOREIGN KEY (tenant_id, task_id) REFERENCES tasks(tenant_id, id) ON DELETE CASCADE,
+	constraint task_watcher_unknown FOREIGN KEY (tenant_id, user_id) REFERENCES members(tenant_id, user_id) ON DELETE CASCADE
+);
+CREATE INDEX task_watchers_user ON task_watchers USING btree (tenant_id, user_id, task_id);
+alter table task_watchers enable row level security;
+alter table task_watchers force row level security;
+create policy tenant on task_watchers to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on task_watchers to guildhall_app;
+comment on table task_watchers is 'work/tasks: who wants to hear of a task; its creator, assignees and commenters do by themselves';
+
+create table tasks (
+	tenant_id uuid not null,
+	id uuid not null,
+	project_id uuid not null,
+	number integer not null,
+	title text not null,
+	description text not null default ''::text,
+	status text not null,
+	priority text not null default 'none'::text,
+	priority_rank smallint not null generated always as (
+CASE priority
+    WHEN 'low'::text THEN 1
+    WHEN 'medium'::text THEN 2
+    WHEN 'high'::text THEN 3
+    WHEN 'urgent'::text THEN 4
+    ELSE 0
+END) stored,
+	assigned_to_id uuid,
+	parent_id uuid,
+	due_date date,
+	start_date date,
+	"position" text collate "C" not null,
+	completed_at timestamp with time zone,
+	field_versions jsonb not null default '{}'::jsonb,
+	version bigint not null default 1,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	deleted_at timestamp with time zone,
+	constraint tasks_pkey PRIMARY KEY (tenant_id, id),
+	constraint task_in_project UNIQUE (tenant_id, project_id, id),
+	constraint task_number_taken UNIQUE (tenant_id, project_id, number),
+	constraint task_position_taken UNIQUE (tenant_id, project_id, "position"),
+	constraint task_dates_order CHECK (start_date <= due_date),
+	constraint task_description_length CHECK (length(description) <= 50000),
+	constraint task_parent_itself CHECK (parent_id <> id),
+	constraint task_position_form CHECK ("position" ~ '^[0-9A-Za-z]*[1-9A-Za-z]$'::text AND length("position") <= 2000),
+	constraint task_priority CHECK (priority = ANY (ARRAY['none'::text, 'low'::text, 'medium'::text, 'high'::text, 'urgent'::text])),
+	constraint task_title_length CHECK (length(title) >= 1 AND length(title) <= 500),
+	constraint task_assignee_unknown FOREIGN KEY (tenant_id, assigned_to_id) REFERENCES members(tenant_id, user_id) ON DELETE SET NULL (assigned_to_id),
+	constraint task_parent_unknown FOREIGN KEY (tenant_id, project_id, parent_id) REFERENCES tasks(tenant_id, project_id, id) ON DELETE SET NULL (parent_id),
+	constraint task_project_unknown FOREIGN KEY (tenant_id, project_id) REFERENCES projects(tenant_id, id) ON DELETE CASCADE,
+	constraint task_state_unknown FOREIGN KEY (tenant_id, project_id, status) REFERENCES project_states(tenant_id, project_id, key) ON UPDATE CASCADE
+);
+CREATE INDEX tasks_assignee ON tasks USING btree (tenant_id, assigned_to_id) WHERE assigned_to_id IS NOT NULL;
+CREATE INDEX tasks_created ON tasks USING btree (tenant_id, created_at, id);
+CREATE INDEX tasks_deleted ON tasks USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX tasks_parent ON tasks USING btree (tenant_id, project_id, parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX tasks_status ON tasks USING btree (tenant_id, project_id, status);
+alter table tasks enable row level security;
+alter table tasks force row level security;
+create policy platform on tasks to guildhall_platform using (true) with check (true);
+create policy tenant on tasks to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on tasks to guildhall_app;
+grant select on tasks to guildhall_platform;
+comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go)';
+
+create table users (
+	id uuid not null,
+	username text not null,
+	email text not null,
+	email_key text not null,
+	password_hash text not null,
+	email_verified_at timestamp with time zone,
+	pending_email text,
+	locale text not null default 'en'::text,
+	time_zone text not null default 'UTC'::text,
+	operator boolean not null default false,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	constraint users_pkey PRIMARY KEY (id),
+	constraint email_taken UNIQUE (email_key),
+	constraint email_length CHECK (length(email) >= 3 AND length(email) <= 254),
+	constraint username_length CHECK (length(username) >= 1 AND length(username) <= 64)
+);
+grant insert, select, update on users to guildhall_app;
+grant select on users to guildhall_platform;
+comment on table users is 'platform/identity: people; email_key is the folded address';
+
+create view project_access with (security_invoker=true) as
+ SELECT tenant_id,
+    project_id,
+    project_key,
+    visibility,
+    role,
+    archived,
+    (role = ANY (ARRAY['lead'::text, 'contributor'::text])) AND NOT archived AS writable
+   FROM project_sight s
+  WHERE NOT deleted;
+grant select on project_access to guildhall_app;
+comment on view project_access is 'work/projects: one row per project that the viewer may see and that is not in the trash; writable = may change its tasks and comments';
+
+create view project_sight with (security_invoker=true) as
+ SELECT tenant_id,
+    project_id,
+    project_key,
+    visibility,
+    role,
+    archived,
+    deleted
+   FROM ( SELECT p.tenant_id,
+            p.id AS project_id,
+            p.key AS project_key,
+            p.visibility,
+                CASE
+                    WHEN (( SELECT current_setting('app.user_id'::text) AS current_setting)) = 'system'::text THEN 'lead'::text
+                    WHEN p.visibility = 'open'::text AND (( SELECT current_setting('app.open_role'::text) AS current_setting)) = 'lead'::text THEN 'lead'::text
+                    WHEN m.role IS NOT NULL THEN m.role
+                    WHEN p.visibility = 'open'::text THEN ( SELECT NULLIF(current_setting('app.open_role'::text), ''::text) AS "nullif")
+                    ELSE NULL::text
+                END AS role,
+            p.status = 'archived'::text AS archived,
+            p.deleted_at IS NOT NULL AS deleted
+           FROM projects p
+             LEFT JOIN project_members m ON m.tenant_id = p.tenant_id AND m.project_id = p.id AND m.user_id = (( SELECT
+                        CASE
+                            WHEN current_setting('app.user_id'::text) <> 'system'::text THEN current_setting('app.user_id'::text)::uuid
+                            ELSE NULL::uuid
+                        END AS "case"))) s
+  WHERE role IS NOT NULL;
+grant select on project_sight to guildhall_app;
+comment on view project_sight is 'work/projects: one row per project that the viewer may see, trashed ones included: role lead, contributor or viewer';
