@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -136,6 +137,7 @@ func fromHuma(ctx context.Context, status int, msg string, errs []error) huma.St
 	if code == "" {
 		code = "bad_request"
 	}
+	msg = cmp.Or(msg, http.StatusText(status), "error") // the library asks for a specimen without any
 	p := newProblem(ctx, status, code, strings.ToUpper(msg[:1])+msg[1:]+".")
 	if status == http.StatusUnprocessableEntity {
 		p.Detail = "The input is not valid. See errors for each place that is wrong."

@@ -45,6 +45,9 @@ type Registered struct {
 	In    reflect.Type
 	Out   reflect.Type
 	Write bool // has an effect and takes an Idempotency-Key
+	// ContentType is set where the answer is a stream of something else than
+	// one JSON value.
+	ContentType string
 }
 
 // Router collects operations.
@@ -68,7 +71,7 @@ func NewRouter(k *Kernel) *Router {
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: "Guildhall", Version: cmp.Or(k.Version, "dev")},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", SchemaName),
 				SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}},
 			},
 		},
@@ -87,9 +90,10 @@ func NewRouter(k *Kernel) *Router {
 
 func marshalJSON(w io.Writer, v any) error { return huma.DefaultJSONFormat.Marshal(w, v) }
 
-// schemaName puts the package before a type's name, so that two features may
-// both have a createInput.
-func schemaName(t reflect.Type, hint string) string {
+// SchemaName names the schema of a type in the document. It puts the package
+// before a private type's name, so that two features may both have a
+// createInput.
+func SchemaName(t reflect.Type, hint string) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -204,6 +208,9 @@ func Stream[In any](r *Router, op Op, contentType string, fn func(ctx context.Co
 			return fn(ctx, c.kernel.DB.View(c.caller.Scope), in, w)
 		}}, nil
 	}, nil)
+	if n := len(*r.ops); n > 0 && (*r.ops)[n-1].ID == op.ID {
+		(*r.ops)[n-1].ContentType = contentType
+	}
 }
 
 // output lets the adapter write the answer itself.
