@@ -55,6 +55,15 @@ func Can(ctx context.Context, p authz.Permission) bool {
 	return c != nil && c.caller != nil && c.kernel.Catalogue.Has(c.caller.Permissions, p)
 }
 
+// Held lists the keys of the permissions that the caller holds.
+func Held(ctx context.Context) []string {
+	c := callOf(ctx)
+	if c == nil || c.caller == nil {
+		return nil
+	}
+	return c.kernel.Catalogue.Keys(c.caller.Permissions)
+}
+
 // RequestID returns the id of the request, "" outside of one.
 func RequestID(ctx context.Context) string {
 	s, _ := ctx.Value(requestIDKey{}).(string)

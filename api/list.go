@@ -72,7 +72,7 @@ func NextCursor(ctx context.Context, position any) (string, error) {
 // parameter that selects or orders rows.
 func (c *call) listName() string {
 	q := c.url.Query()
-	for _, free := range []string{"cursor", "limit", "page", "include"} {
+	for _, free := range []string{"cursor", "after", "limit", "page", "include"} {
 		q.Del(free)
 	}
 	org := ""

@@ -9,6 +9,8 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
+	"github.com/guildhall-dev/guildhall/platform/access"
+	"github.com/guildhall-dev/guildhall/platform/identity"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -27,10 +29,25 @@ type features struct {
 	modules   []module.Module
 	authority *authz.Authority
 	identify  api.Identify
+	identity  *identity.Feature
 }
 
 // newFeatures is THE list of features. To add one, add a line here, a folder
-// and a migration.
+// and a migration. Where one feature needs another in its own transaction, it
+// declares an interface and is given the other here.
 func newFeatures(d deps) (f features, err error) {
+	// 20,000 answers of a role are about 2 MB.
+	if f.authority, err = authz.NewAuthority(access.LoadRoles(d.DB), 20_000); err != nil {
+		return f, err
+	}
+	f.identity, err = identity.New(identity.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log})
+	if err != nil {
+		return f, err
+	}
+	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
+	f.modules = []module.Module{
+		f.identity.Module(),
+		access.New(access.Deps{DB: d.DB, Authority: f.authority, Log: d.Log}).Module(),
+	}
 	return f, nil
 }
