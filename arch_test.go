@@ -239,7 +239,7 @@ func constants(pkgs []*packages.Package) map[string]string {
 		for _, f := range p.Syntax {
 			ast.Inspect(f, func(n ast.Node) bool {
 				e, ok := n.(ast.Expr)
-				if !ok || nested[e] {
+				if !ok {
 					return true
 				}
 				tv, ok := p.TypesInfo.Types[e]
@@ -248,6 +248,9 @@ func constants(pkgs []*packages.Package) map[string]string {
 				}
 				if b, ok := e.(*ast.BinaryExpr); ok {
 					nested[b.X], nested[b.Y] = true, true
+				}
+				if nested[e] {
+					return true
 				}
 				if sql := constant.StringVal(tv.Value); looksLikeSQL(sql) {
 					out[sql] = p.Fset.Position(e.Pos()).String()
