@@ -93,9 +93,13 @@ func (d *database) derive() (err error) {
 // migrate brings the database up, or says that somebody else has to.
 func (d *database) migrate(ctx context.Context, log *slog.Logger) (migrations.Status, error) {
 	if d.adminURL == "" {
-		return migrations.Status{}, nil
+		return migrations.Status{}, migrations.Check(ctx, d.appURL)
 	}
-	if err := migrations.Bootstrap(ctx, d.adminURL); err != nil {
+	bootstrap := migrations.Bootstrap
+	if d.appURL == d.workerURL { // an operator's log-in, whose password is the operator's
+		bootstrap = migrations.BootstrapRoles
+	}
+	if err := bootstrap(ctx, d.adminURL); err != nil {
 		return migrations.Status{}, err
 	}
 	return migrations.Up(ctx, d.adminURL, log)
