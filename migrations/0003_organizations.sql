@@ -31,17 +31,29 @@ create table roles (
 	description text not null default '',
 	permissions text[] not null,
 	guest boolean not null default false,
-	builtin boolean not null default false,
 	version bigint not null default 1,
 	created_at timestamptz not null default now(),
 	constraint roles_pkey primary key (tenant_id, id),
 	constraint role_key_taken unique (tenant_id, key),
 	constraint role_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade,
 	constraint role_key_form check (key ~ '^[a-z][a-z0-9_]{0,39}$'),
+	constraint role_key_builtin check (key not in ('owner', 'admin', 'member', 'guest')),
 	constraint role_name_length check (length(name) between 1 and 100)
 );
 comment on table roles is 'platform/access: the custom roles of an organisation; owner, admin, member and guest are built in and have no row';
 select protect_tenant_table('roles');
+
+-- What a role may do changes together with the number that callers were
+-- computed from, so that no replica goes on with the old rights. The update
+-- also makes changes of roles and of members wait for each other.
+-- +goose StatementBegin
+create function next_policy_epoch() returns bigint language sql set search_path = guildhall, pg_temp as $$
+	update organizations set epoch = epoch + 1 where tenant_id = current_setting('app.tenant_id')::uuid returning epoch
+$$;
+-- +goose StatementEnd
+comment on function next_policy_epoch() is 'platform/organizations: called in the transaction of every change to roles, before the change';
+revoke execute on function next_policy_epoch() from public;
+grant execute on function next_policy_epoch() to guildhall_app;
 
 create table members (
 	tenant_id uuid not null,
@@ -69,9 +81,11 @@ create table invitations (
 	created_at timestamptz not null default now(),
 	expires_at timestamptz not null,
 	accepted_at timestamptz,
+	accepted_by_id uuid,
 	revoked_at timestamptz,
 	constraint invitations_pkey primary key (tenant_id, id),
-	constraint invitation_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade
+	constraint invitation_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade,
+	constraint invitation_accepted_by check ((accepted_at is null) = (accepted_by_id is null))
 );
 create unique index invitation_pending on invitations (tenant_id, email_key) where accepted_at is null and revoked_at is null;
 comment on table invitations is 'platform/organizations: invitations by mail; the token is (organisation, id) under a MAC with the nonce';
@@ -132,17 +146,111 @@ alter function api_key_by_id(uuid) owner to guildhall_platform;
 revoke execute on function api_key_by_id(uuid) from public;
 grant execute on function api_key_by_id(uuid) to guildhall_app;
 
--- Who is due for the purge after 30 days in the bin.
+-- The purge of organisations that were deleted. They can be restored for 30
+-- days and go after 31, so the two never meet.
 -- +goose StatementBegin
-create function organizations_to_purge(after_days integer) returns setof uuid
+create function organizations_to_purge() returns setof uuid
 language sql stable security definer set search_path = guildhall, pg_temp as $$
-	select o.tenant_id from organizations o
-	where o.deleted_at < now() - make_interval(days => greatest(after_days, 7)) order by o.deleted_at limit 100
+	select o.tenant_id from organizations o where o.deleted_at < now() - interval '31 days' order by o.deleted_at limit 100
 $$;
 -- +goose StatementEnd
-alter function organizations_to_purge(integer) owner to guildhall_platform;
-revoke execute on function organizations_to_purge(integer) from public;
-grant execute on function organizations_to_purge(integer) to guildhall_worker;
+alter function organizations_to_purge() owner to guildhall_platform;
+revoke execute on function organizations_to_purge() from public;
+grant execute on function organizations_to_purge() to guildhall_worker;
+
+-- The part of it that the application's own rights do not reach: the log and
+-- the row of the organisation, which goes last. It returns whether all is gone.
+-- +goose StatementBegin
+create function purge_organization_log(batch integer) returns boolean
+language plpgsql security definer set search_path = guildhall, pg_temp as $$
+declare
+	org uuid := current_setting('app.tenant_id')::uuid;
+	gone bigint;
+begin
+	if not exists (select from organizations o where o.tenant_id = org and o.deleted_at < now() - interval '31 days') then
+		raise exception 'organisation % is not due for the purge', org;
+	end if;
+	delete from event_pending p where p.tenant_id = org;
+	delete from event_log e where e.tenant_id = org and (e.day, e.id) in (select x.day, x.id from event_log x where x.tenant_id = org limit batch);
+	get diagnostics gone = row_count;
+	if gone > 0 then
+		return false;
+	end if;
+	delete from event_counters c where c.tenant_id = org;
+	delete from organizations o where o.tenant_id = org and o.deleted_at < now() - interval '31 days';
+	return true;
+end $$;
+-- +goose StatementEnd
+grant delete on event_log, event_counters to guildhall_platform;
+alter function purge_organization_log(integer) owner to guildhall_platform;
+revoke execute on function purge_organization_log(integer) from public;
+grant execute on function purge_organization_log(integer) to guildhall_worker;
+
+-- Deletes up to a batch of rows of the organisation in whose scope it runs and
+-- returns whether all is gone. It finds every table with tenant_id in the
+-- catalogue, children before parents, so no later table can be forgotten, and
+-- it runs with the caller's rights, so row-level security keeps it to the one
+-- organisation.
+-- +goose StatementBegin
+create function purge_organization(batch integer) returns boolean
+language plpgsql set search_path = guildhall, pg_temp as $$
+declare
+	org uuid := current_setting('app.tenant_id')::uuid;
+	t record;
+	n bigint;
+	gone bigint := 0;
+	held text[] := '{}';
+begin
+	perform from organizations o where o.tenant_id = org and o.deleted_at < now() - interval '31 days' for update;
+	if not found then
+		raise exception 'organisation % is not due for the purge', org;
+	end if;
+	for t in
+		with recursive below (parent, child) as (
+			select k.confrelid, k.conrelid from pg_constraint k where k.contype = 'f'
+			union
+			select b.parent, k.conrelid from below b join pg_constraint k on k.contype = 'f' and k.confrelid = b.child
+		)
+		select c.relname, has_table_privilege(c.oid, 'delete') as allowed,
+			(select string_agg(quote_ident(a.attname), ', ') from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+				where i.indrelid = c.oid and i.indisprimary) as key
+		from pg_class c
+		join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+		where c.relnamespace = 'guildhall'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+			and c.relname not in ('organizations', 'event_log', 'event_pending', 'event_counters')
+		order by (select count(*) from below b where b.parent = c.oid and b.child <> c.oid), c.relname
+	loop
+		if not t.allowed or t.key is null then
+			raise exception 'purge_organization cannot empty %: give it a primary key and let the application delete from it', t.relname;
+		end if;
+		begin
+			execute format('delete from %1$I where (%2$s) in (select %2$s from %1$I where tenant_id = $1 limit $2)', t.relname, t.key) using org, batch - gone;
+			get diagnostics n = row_count;
+			gone := gone + n;
+		exception when foreign_key_violation then
+			-- Rows that refer to rows of the same table: all at once.
+			begin
+				execute format('delete from %I where tenant_id = $1', t.relname) using org;
+				get diagnostics n = row_count;
+				gone := gone + n;
+			exception when foreign_key_violation then
+				held := held || t.relname::text;
+			end;
+		end;
+		if gone >= batch then
+			return false;
+		end if;
+	end loop;
+	if gone > 0 then
+		return false;
+	elsif held <> '{}' then
+		raise exception 'purge_organization cannot empty %: their rows refer to each other', held;
+	end if;
+	return purge_organization_log(batch);
+end $$;
+-- +goose StatementEnd
+revoke execute on function purge_organization(integer) from public;
+grant execute on function purge_organization(integer) to guildhall_worker;
 
 -- All organisations, for jobs that visit each one; by keyset.
 -- +goose StatementBegin

@@ -70,3 +70,46 @@ func LoadRoles(db *tenant.DB) authz.Loader {
 		return roles, nil
 	}
 }
+
+const (
+	keyCols = `id, name, permissions, created_by_id, expires_at, last_used_at, created_at`
+
+	selectKeys = `select ` + keyCols + ` from api_keys
+		where revoked_at is null and ($1 or created_by_id = $2) and ($3::uuid is null or id > $3)
+		order by tenant_id, id limit $4 offset $5`
+	countKeys = `select count(*) from api_keys where revoked_at is null and ($1 or created_by_id = $2)`
+	selectKey = `select ` + keyCols + ` from api_keys where id = $1 and revoked_at is null and ($2 or created_by_id = $3)`
+	insertKey = `insert into api_keys (tenant_id, id, name, secret_hash, permissions, created_by_id, expires_at)
+		values ($1, $2, btrim($3), $4, $5, $6, $7) returning ` + keyCols
+	updateKeyRevoked = `update api_keys set revoked_at = now()
+		where id = $1 and revoked_at is null and ($2 or created_by_id = $3) returning ` + keyCols
+	updateKeysRevoked = `update api_keys set revoked_at = now()
+		where created_by_id = $1 and created_at <= $2 and revoked_at is null returning ` + keyCols
+)
+
+const (
+	roleCols = `id, key, name, description, permissions, guest, false as builtin, version, created_at`
+
+	selectRoles = `select ` + roleCols + ` from roles order by key limit 1000`
+	selectRole  = `select ` + roleCols + ` from roles where id = $1`
+	lockRole    = `select ` + roleCols + ` from roles where id = $1 for update`
+	insertRole  = `insert into roles (tenant_id, id, key, name, description, permissions, guest)
+		select $1, $2, $3, $4, $5, $6, $7 where (select count(*) from roles) < $8 returning ` + roleCols
+	updateRole = `update roles set name = $2, description = $3, permissions = $4, guest = $5, version = version + 1
+		where id = $1 returning ` + roleCols
+	deleteRoleRow = `delete from roles r where r.id = $1
+		and not exists (select from members m where m.tenant_id = r.tenant_id and m.role = r.key)
+		and not exists (select from invitations i where i.tenant_id = r.tenant_id and i.role = r.key
+			and i.accepted_at is null and i.revoked_at is null and i.expires_at > now())`
+
+	selectRoleOf   = `select role from members where user_id = $1`
+	countNextEpoch = `select next_policy_epoch()`
+)
+
+// nextEpoch makes every replica ask anew what roles may do. It comes first in
+// a change of roles: the row lock it takes puts such changes, and those of who
+// holds which role, one after the other.
+func nextEpoch(ctx context.Context, tx *tenant.Tx) error {
+	_, err := tenant.Value[int64](ctx, tx, countNextEpoch)
+	return err
+}
