@@ -11,6 +11,7 @@ import (
 	"github.com/guildhall-dev/guildhall/module"
 	"github.com/guildhall-dev/guildhall/platform/access"
 	"github.com/guildhall-dev/guildhall/platform/identity"
+	"github.com/guildhall-dev/guildhall/platform/organizations"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -47,6 +48,7 @@ func newFeatures(d deps) (f features, err error) {
 	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
 	f.modules = []module.Module{
 		f.identity.Module(),
+		organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log}).Module(),
 		access.New(access.Deps{DB: d.DB, Authority: f.authority, Log: d.Log}).Module(),
 	}
 	return f, nil
