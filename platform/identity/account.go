@@ -263,7 +263,7 @@ type sessionInput struct {
 
 func (f *Feature) revokeSession(ctx context.Context, tx *tenant.GlobalTx, in *sessionInput) (api.None, error) {
 	c := api.CallerOf(ctx)
-	if err := f.alive(ctx, tx); err != nil {
+	if err := alive(ctx, tx); err != nil {
 		return api.None{}, err
 	}
 	n, err := tenant.Exec(ctx, tx, revokeSession, in.Session, c.User)
@@ -279,7 +279,7 @@ func (f *Feature) revokeSession(ctx context.Context, tx *tenant.GlobalTx, in *se
 
 func (f *Feature) revokeOtherSessions(ctx context.Context, tx *tenant.GlobalTx, _ *struct{}) (api.None, error) {
 	c := api.CallerOf(ctx)
-	if err := f.alive(ctx, tx); err != nil {
+	if err := alive(ctx, tx); err != nil {
 		return api.None{}, err
 	}
 	if _, err := tenant.Exec(ctx, tx, revokeOtherSessions, c.User, c.Session); err != nil {
@@ -291,8 +291,8 @@ func (f *Feature) revokeOtherSessions(ctx context.Context, tx *tenant.GlobalTx, 
 
 // alive refuses a caller whose session is over. Operations of organisations
 // have the prologue for it; these have none.
-func (f *Feature) alive(ctx context.Context, q tenant.Querier) error {
+func alive(ctx context.Context, q tenant.Querier) error {
 	c := api.CallerOf(ctx)
-	_, err := tenant.Value[bool](ctx, q, selectOperator, c.User, c.Session)
+	_, err := tenant.Value[bool](ctx, q, selectAlive, c.User, c.Session)
 	return orUnauthenticated(err)
 }

@@ -57,11 +57,11 @@ func (f *Feature) readLink(ctx context.Context, q tenant.Querier, sql, token str
 	return l, nil
 }
 
-type tokenBody struct {
-	Token string `json:"token" minLength:"1" maxLength:"200" pattern:"^[\\x21-\\x7e]+$" doc:"The token of the mailed link: what follows #token=." example:"AZjB8nseezqdUj9LimocBwAAAAAAAAAB"`
+type confirmEmailInput struct {
+	Body struct {
+		Token string `json:"token" minLength:"1" maxLength:"200" pattern:"^[\\x21-\\x7e]+$" doc:"The token of the mailed link: what follows #token=." example:"AZjB8nseezqdUj9LimocBwAAAAAAAAAB"`
+	}
 }
-
-type confirmEmailInput struct{ Body tokenBody }
 
 func (f *Feature) confirmEmail(ctx context.Context, tx *tenant.GlobalTx, in *confirmEmailInput) (Message, error) {
 	l, err := f.readLink(ctx, tx, useMailToken, in.Body.Token, confirmMail)
@@ -110,7 +110,7 @@ func (f *Feature) addressChanged(ctx context.Context, tx *tenant.GlobalTx, old p
 
 func (f *Feature) resendConfirmation(ctx context.Context, tx *tenant.GlobalTx, _ *struct{}) (Message, error) {
 	c := api.CallerOf(ctx)
-	if err := f.alive(ctx, tx); err != nil {
+	if err := alive(ctx, tx); err != nil {
 		return Message{}, err
 	}
 	who, err := tenant.One[person](ctx, tx, lockPerson, c.User)
@@ -149,7 +149,7 @@ func (f *Feature) askReset(ctx context.Context, tx *tenant.GlobalTx, in *askRese
 
 type resetInput struct {
 	Body struct {
-		tokenBody
+		Token    string `json:"token" minLength:"1" maxLength:"200" pattern:"^[\\x21-\\x7e]+$" doc:"The token of the mailed link: what follows #token=." example:"AZjB8nseezqdUj9LimocBwAAAAAAAAAB"`
 		Password string `json:"password" minLength:"8" maxLength:"128" format:"password" doc:"8 to 128 characters; 15 or more are advised." example:"another long sentence to remember"`
 	}
 }

@@ -25,11 +25,6 @@ type Message struct {
 	Message string `json:"message" maxLength:"500" doc:"What happened, for people." example:"Look into your mailbox."`
 }
 
-type credentialsBody struct {
-	Email    string `json:"email" format:"email" maxLength:"254" doc:"The address of the account." example:"ann@example.com"`
-	Password string `json:"password" minLength:"1" maxLength:"128" format:"password" doc:"The password." example:"correct horse battery staple"`
-}
-
 type registerInput struct {
 	Body struct {
 		Username string `json:"username" minLength:"1" maxLength:"64" doc:"What others see. Not unique." example:"Ann"`
@@ -123,7 +118,12 @@ func (f *Feature) prove(ctx context.Context, emailKey, password string, find fun
 	return p, nil
 }
 
-type loginInput struct{ Body credentialsBody }
+type loginInput struct {
+	Body struct {
+		Email    string `json:"email" format:"email" maxLength:"254" doc:"The address of the account." example:"ann@example.com"`
+		Password string `json:"password" minLength:"1" maxLength:"128" format:"password" doc:"The password." example:"correct horse battery staple"`
+	}
+}
 
 func (f *Feature) login(ctx context.Context, in *loginInput) (TokenPair, error) {
 	addr, err := parseAddress(in.Body.Email)

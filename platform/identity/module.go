@@ -62,15 +62,6 @@ func New(d Deps) (*Feature, error) {
 // Tokens returns what verifies access tokens.
 func (f *Feature) Tokens() *Tokens { return f.tokens }
 
-// Session reports whether the session of a verified token is still open, and
-// whether the person is an operator of the instance. A session that is over is
-// api.Unauthenticated. It costs one round trip; operations of an organisation
-// get the same from the prologue for nothing.
-func (f *Feature) Session(ctx context.Context, user, session id.ID) (operator bool, err error) {
-	operator, err = tenant.Value[bool](ctx, f.db.Global(), selectOperator, user, session)
-	return operator, orUnauthenticated(err)
-}
-
 // CreateUser makes a person whose address counts as confirmed, without a mail:
 // for the demonstration and the command line. The error is email_taken where
 // the address has an account.

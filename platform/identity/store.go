@@ -18,9 +18,8 @@ const (
 	confirmAddress = `update users set email = $2, email_key = $3, email_verified_at = now(), version = version + 1,
 		pending_email = case when pending_email = $2 then null else pending_email end
 		where id = $1 and (email = $2 or pending_email = $2) returning id`
-	lockPerson     = `select id, email, email_verified_at is not null as email_verified, pending_email from users where id = $1 for update`
-	selectOperator = `select u.operator from users u join sessions s on s.user_id = u.id
-		where u.id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > now()`
+	lockPerson  = `select id, email, email_verified_at is not null as email_verified, pending_email from users where id = $1 for update`
+	selectAlive = `select true from sessions where user_id = $1 and id = $2 and revoked_at is null and expires_at > now()`
 	setOperator = `update users set operator = true, version = version + 1 where email_key = $1 returning id`
 
 	selectCredentialByKey = `select id, email, email_key, password_hash from users where email_key = $1`
