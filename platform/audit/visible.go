@@ -11,12 +11,8 @@ import (
 // also names the subjects whose events go with a permission that is not named
 // after them.
 var also = map[string][]string{
-	"members.read":    {"invitation"},
-	"api_keys.read":   {"key"},
-	"audit_logs.read": {"call", "record", "session", "login"},
-	"projects.read":   {"project_member", "state"},
-	"tasks.read":      {"label"},
-	"operations.read": {},
+	"members.read": {"invitation"},
+	"tasks.read":   {"label"},
 }
 
 // subjects lists the kinds of subjects about which the caller may be told:
