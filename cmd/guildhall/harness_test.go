@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/config"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/tenant/tenanttest"
@@ -405,3 +406,8 @@ func (r *reply) into(v any) *reply {
 }
 
 func (r *reply) header(name string) string { return r.head.Get(name) }
+
+// apiCredentials are what a client sends.
+func apiCredentials(c *client) api.Credentials {
+	return api.Credentials{Bearer: c.token, Organization: c.org, Access: api.InOrganization}
+}
