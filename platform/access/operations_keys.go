@@ -52,7 +52,7 @@ func (f *Feature) getKey(ctx context.Context, v tenant.View, in *getKey) (APIKey
 type createKey struct {
 	Body struct {
 		Name        string     `json:"name" minLength:"1" maxLength:"100" pattern:"\\S" doc:"What the key is for." example:"Warehouse sync"`
-		Permissions []string   `json:"permissions" minItems:"1" maxItems:"256" doc:"Keys of the catalogue; you must hold each yourself." example:"[\"tasks.read\",\"tasks.write\"]"`
+		Permissions []string   `json:"permissions" minItems:"1" maxItems:"256" maxLength:"100" doc:"Keys of the catalogue; you must hold each yourself." example:"[\"tasks.read\",\"tasks.write\"]"`
 		ExpiresAt   *time.Time `json:"expires_at" required:"false" doc:"When the key stops working; absent or null for never." example:"2030-01-01T00:00:00Z"`
 	}
 }

@@ -93,7 +93,7 @@ type createRole struct {
 		Name        string   `json:"name" minLength:"1" maxLength:"100" pattern:"\\S" example:"Support"`
 		Key         string   `json:"key" required:"false" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$" doc:"What members will name; made of the name when absent." example:"support"`
 		Description string   `json:"description" required:"false" maxLength:"1000" example:"Answers customers; sees orders and comments."`
-		Permissions []string `json:"permissions" maxItems:"256" doc:"Keys of the catalogue; you must hold each yourself." example:"[\"tasks.read\",\"comments.write\"]"`
+		Permissions []string `json:"permissions" maxItems:"256" maxLength:"100" doc:"Keys of the catalogue; you must hold each yourself." example:"[\"tasks.read\",\"comments.write\"]"`
 		Guest       bool     `json:"guest" required:"false" doc:"Whether its holders see only the projects they were added to."`
 	}
 }
@@ -132,7 +132,7 @@ type patchRole struct {
 	Body    struct {
 		Name        api.Optional[string]   `json:"name" required:"false" minLength:"1" maxLength:"100" pattern:"\\S" example:"Support"`
 		Description api.Optional[string]   `json:"description" required:"false" maxLength:"1000" example:"Answers customers."`
-		Permissions api.Optional[[]string] `json:"permissions" required:"false" maxItems:"256" doc:"Replaces the list; you must hold each yourself." example:"[\"tasks.read\"]"`
+		Permissions api.Optional[[]string] `json:"permissions" required:"false" maxItems:"256" maxLength:"100" doc:"Replaces the list; you must hold each yourself." example:"[\"tasks.read\"]"`
 		Guest       api.Optional[bool]     `json:"guest" required:"false"`
 	}
 }
