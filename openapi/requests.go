@@ -59,12 +59,14 @@ func (g *generator) checkRequests() {
 	seen := map[string]bool{}
 	for _, op := range g.router.Operations() {
 		for _, r := range g.requestRoots(op) {
-			g.checkRequest(r.schema, r.field, seen)
+			g.checkRequest(r.schema, r.field, nil, seen)
 		}
 	}
 }
 
-func (g *generator) checkRequest(v any, field string, seen map[string]bool) {
+// checkRequest checks a schema that stands for a Go field; t is the struct that
+// it describes, if it does.
+func (g *generator) checkRequest(v any, field string, t reflect.Type, seen map[string]bool) {
 	s, ok := v.(object)
 	if !ok {
 		return
@@ -74,10 +76,10 @@ func (g *generator) checkRequest(v any, field string, seen map[string]bool) {
 			return
 		}
 		seen[name] = true
-		if t := g.types[name]; t != nil {
+		if t = g.types[name]; t != nil && t.Name() != "" {
 			field = t.String()
 		}
-		g.checkRequest(g.schemas()[name], field, seen)
+		g.checkRequest(g.schemas()[name], field, t, seen)
 		return
 	}
 	format, _ := s["format"].(string)
@@ -87,29 +89,26 @@ func (g *generator) checkRequest(v any, field string, seen map[string]bool) {
 	case is(s, "array") && s["maxItems"] == nil:
 		g.fail(`%s is a list in a request without a limit: add maxItems:"…" to its tag`, field)
 	}
-	g.checkRequest(s["items"], field+"[]", seen)
-	g.checkRequest(s["additionalProperties"], field+"[key]", seen)
+	g.checkRequest(s["items"], field+"[]", nil, seen)
+	g.checkRequest(s["additionalProperties"], field+"[key]", nil, seen)
 	for _, k := range []string{"oneOf", "anyOf", "allOf"} {
 		list, _ := s[k].([]any)
 		for _, e := range list {
-			g.checkRequest(e, field, seen)
+			g.checkRequest(e, field, t, seen)
 		}
 	}
 	props, _ := s["properties"].(object)
 	for _, name := range sorted(props) {
-		g.checkRequest(props[name], g.fieldOf(field, name), seen)
+		g.checkRequest(props[name], field+"."+fieldOf(t, name), nil, seen)
 	}
 }
 
-// fieldOf names the Go field behind a property of the type that is named.
-func (g *generator) fieldOf(typeName, property string) string {
-	for _, t := range g.types {
-		if t == nil || t.String() != typeName || t.Kind() != reflect.Struct {
-			continue
-		}
+// fieldOf names the Go field behind a property.
+func fieldOf(t reflect.Type, property string) string {
+	if t != nil && t.Kind() == reflect.Struct {
 		if f, ok := jsonFields(t)[property]; ok {
-			return typeName + "." + f.Name
+			return f.Name
 		}
 	}
-	return typeName + " (" + property + ")"
+	return property
 }

@@ -28,6 +28,9 @@ func (a *app) mountPages() {
 	ref := docs.Handler("/openapi.json")
 	r.Handle("GET /docs", ref)
 	r.Handle("GET /docs/", ref)
+	problems := openapi.ErrorPages(r)
+	r.Handle("GET /docs/errors", problems)
+	r.Handle("GET /docs/errors/{code}", problems)
 	r.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound))
 }
 
