@@ -32,7 +32,7 @@ func (k APIKey) EventSubject() event.Subject { return event.Subject{ID: k.ID} }
 // NewAPIKey is the answer to making a key: the only time that the key is shown.
 type NewAPIKey struct {
 	APIKey
-	Key string `json:"key" maxLength:"100" pattern:"^ghk_[0-9A-Za-z]{71}$" doc:"The key itself. It is stored nowhere and never shown again." example:"ghk_00bW2kPq7Lx0R9sT4uV6yZ1aB3cD5eF7gH9iJ1kL3mN5oP7qR9sT1uV3wX5yZ7aB9cD1eF"`
+	Key string `json:"key" maxLength:"100" pattern:"^ghk_[0-9A-Za-z]{71}$" doc:"The key itself. It is stored nowhere and never shown again." example:"ghk_00bW2kPq7Lx0R9sT4uV6yZ1aB3cD5eF7gH9iJ1kL3mN5oP7qR9sT1uV3wX5yZ7aB9cD1eF2"`
 }
 
 // The form of a key: prefix, then the key's id and 32 random bytes as one
