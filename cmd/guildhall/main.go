@@ -66,6 +66,7 @@ func rootCommand(s *shell) *cobra.Command {
 		roleCommand(s, "serve", "Run only the HTTP server, as one of several replicas"),
 		roleCommand(s, "work", "Run only the workers: jobs, event relay, schedules"),
 		migrateCommand(s), openapiCommand(s), versionCommand(s),
+		adminCommand(s), doctorCommand(s),
 	)
 	return cmd
 }
