@@ -135,7 +135,7 @@ type patchLabel struct {
 	IfMatch api.IfMatch `header:"If-Match"`
 	Body    struct {
 		Name  api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"50" pattern:"\\S" doc:"Unique in the organisation, in whatever case."`
-		Color api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" doc:"For display; null for none."`
+		Color api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" doc:"For display; null for none." example:"#2563eb"`
 	}
 }
 
