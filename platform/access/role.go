@@ -85,7 +85,9 @@ func checkKnown(c *authz.Catalogue, keys []string) ([]string, error) {
 			return nil, fault.Invalidf(pointerAt(i), "there is no permission %q; GET /v1/permissions lists them", clip(k))
 		}
 	}
-	return slices.Compact(slices.Sorted(slices.Values(keys))), nil
+	sorted := append([]string{}, keys...) // never nil
+	slices.Sort(sorted)
+	return slices.Compact(sorted), nil
 }
 
 // clip keeps an answer from growing with what was sent.

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+func TestOrganizationLife(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann")
+	made := ann.post("/v1/organizations", m{"name": "Müller & Söhne"}).want(201)
+	if made.str("slug") != "muller-sohne" || made.str("role") != "owner" || made.str("default_currency") != "EUR" || made.num("version") != 1 {
+		t.Errorf("made %s", made.body)
+	}
+	if made.header("Location") != "/v1/organization" || made.header("ETag") != `"1"` {
+		t.Errorf("Location %q, ETag %q", made.header("Location"), made.header("ETag"))
+	}
+	org := ann.in("muller-sohne")
+	org.get("/v1/organization").want(200)
+	if second := ann.post("/v1/organizations", m{"name": "Müller Söhne"}).want(201); !strings.HasPrefix(second.str("slug"), "muller-sohne-") {
+		t.Errorf("the second slug is %q", second.str("slug"))
+	}
+	ann.post("/v1/organizations", m{"name": "X", "slug": "muller-sohne"}).want(409).code("organization_slug_taken")
+	ann.post("/v1/organizations", m{"name": "X", "slug": id.New().String()}).want(422)
+	ann.post("/v1/organizations", m{"name": "X", "slug": "No"}).want(422)
+	ann.post("/v1/organizations", m{"name": "a\nb"}).want(422)
+	ann.post("/v1/organizations", m{"name": " "}).want(422)
+	ann.get("/v1/organization").want(400).code("organization_required")
+	if n := ann.get("/v1/organizations?include=total").want(200); n.len("data") != 2 || n.num("total") != 2 || n.str("data.0.role") != "owner" {
+		t.Errorf("ann's organisations: %s", n.body)
+	}
+	first := ann.get("/v1/organizations?limit=1").want(200)
+	if rest := ann.get("/v1/organizations?limit=1&cursor=" + first.str("next_cursor")).want(200); rest.len("data") != 1 || rest.at("next_cursor") != nil {
+		t.Errorf("the second page: %s", rest.body)
+	}
+
+	org.patch("/v1/organization", m{"name": "Müller"}, `If-Match: "1"`).want(200)
+	stale := org.patch("/v1/organization", m{"name": "Meier"}, `If-Match: "1"`).want(412).code("version_conflict")
+	if stale.str("current.name") != "Müller" || stale.str("current.role") != "owner" {
+		t.Errorf("current is %s", stale.body)
+	}
+	org.patch("/v1/organization", m{"slug": "muller"}).want(200)
+	org.get("/v1/organization").want(404).code("organization_not_found")
+	org = ann.in("muller")
+	if o := org.patch("/v1/organization", m{"default_currency": "CHF"}).want(200); o.str("default_currency") != "CHF" || o.num("version") != 4 {
+		t.Errorf("patched %s", o.body)
+	}
+
+	org.delete("/v1/organization", `If-Match: "1"`).want(412)
+	org.delete("/v1/organization").want(204)
+	org.get("/v1/organization").want(404).code("organization_not_found")
+	bin := ann.get("/v1/organizations?deleted=true").want(200)
+	if bin.len("data") != 1 || bin.str("data.0.deleted_at") == "" {
+		t.Fatalf("the bin: %s", bin.body)
+	}
+	restore := "/v1/organizations/" + bin.str("data.0.id") + "/restore"
+	bob := w.person("bob")
+	bob.post(restore, nil).want(404)
+	ann.post(restore, nil).want(200)
+	ann.post(restore, nil).want(409).code("organization_not_deleted")
+	org.get("/v1/organization").want(200)
+	org.delete("/v1/organization").want(204)
+	w.sql(`update organizations set deleted_at = now() - interval '30 days 1 second' where slug = 'muller'`)
+	ann.post(restore, nil).want(409).code("organization_restore_over")
+
+	w.settle()
+	want := "organization.created member.added organization.updated organization.updated organization.updated organization.deleted organization.restored organization.deleted"
+	if got := w.eventTypes(bin.str("data.0.id")); got != want {
+		t.Errorf("events\n%s, want\n%s", got, want)
+	}
+}
+
+// eventTypes lists what was logged in an organisation, in order.
+func (w *world) eventTypes(org string) string {
+	var types []string
+	for _, r := range w.sql(`select type from event_log where tenant_id = $1 order by id`, org) {
+		types = append(types, r["type"].(string))
+	}
+	return strings.Join(types, " ")
+}
+
+func TestSlugRace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann")
+	var g errgroup.Group
+	n := count(20, 100)
+	status := make([]int, n)
+	for i := range n {
+		g.Go(func() error {
+			body := m{"name": "Race"}
+			if i%2 == 0 {
+				body["slug"] = "race-one"
+			}
+			r, err := ann.try("POST", "/v1/organizations", body)
+			if err == nil {
+				status[i] = r.status
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for i, s := range status {
+		if i%2 == 0 && s == 201 {
+			made++
+		} else if i%2 == 1 && s != 201 {
+			t.Errorf("a name without a slug answers %d", s)
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d organisations have one slug: %v", made, status)
+	}
+}
+
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	bob := w.join(ann, w.person("bob"), "admin")
+	cleo := w.join(ann, w.person("cleo"), "guest")
+	list := cleo.get("/v1/members?include=total").want(200)
+	if list.num("total") != 3 || list.str("data.0.user_id") != ann.user || list.str("data.1.email") != bob.email || list.str("data.2.role") != "guest" {
+		t.Errorf("members: %s", list.body)
+	}
+	if r := cleo.get("/v1/members?role=admin&search=BOB").want(200); r.len("data") != 1 {
+		t.Errorf("searched: %s", r.body)
+	}
+	cleo.patch("/v1/members/"+cleo.user, m{"role": "member"}).want(403).code("permission_denied")
+	cleo.delete("/v1/members/" + bob.user).want(403)
+	bob.patch("/v1/members/"+id.New().String(), m{"role": "member"}).want(404).code("not_found")
+	bob.patch("/v1/members/"+cleo.user, m{"role": "nothing"}).want(422)
+	bob.patch("/v1/members/"+cleo.user, m{"role": "owner"}).want(403)
+	bob.patch("/v1/members/"+ann.user, m{"role": "member"}).want(403)
+	bob.delete("/v1/members/" + ann.user).want(403)
+	if r := bob.patch("/v1/members/"+cleo.user, m{"role": "member"}, `If-Match: "1"`).want(200); r.str("role") != "member" || r.header("ETag") != `"2"` {
+		t.Errorf("patched: %s", r.body)
+	}
+	bob.patch("/v1/members/"+cleo.user, m{"role": "guest"}, `If-Match: "1"`).want(412)
+	if cleo.get("/v1/organization").want(200).str("role") != "member" {
+		t.Error("the new role does not count")
+	}
+	ann.patch("/v1/members/"+ann.user, m{"role": "admin"}).want(409).code("last_owner")
+	ann.delete("/v1/members/" + ann.user).want(409).code("last_owner")
+	ann.patch("/v1/members/"+bob.user, m{"role": "owner"}).want(200)
+	ann.delete("/v1/members/" + ann.user).want(204)
+	ann.get("/v1/organization").want(404).code("organization_not_found")
+	cleo.delete("/v1/members/" + cleo.user).want(204)
+	bob.delete("/v1/members/" + bob.user).want(409).code("last_owner")
+}
+
+func TestRemovedMemberIsOutEverywhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w2 := newWorldOn(t, w.db, w.app.cfg.DataDir)
+	ann := w.person("ann").organization("Acme")
+	bob := w.join(ann, w.person("bob"), "admin")
+	there := *bob
+	there.w = w2
+	key := bob.post("/v1/api-keys", m{"name": "k", "permissions": []string{"members.read"}}).want(201).str("key")
+	for _, c := range []*client{bob, &there, bob.with(key), there.with(key)} {
+		c.get("/v1/members").want(200)
+	}
+	ann.patch("/v1/members/"+bob.user, m{"role": "guest"}).want(200)
+	there.get("/v1/roles").want(403).code("permission_denied")
+	there.with(key).get("/v1/members").want(200)
+	ann.delete("/v1/members/" + bob.user).want(204)
+	bob.get("/v1/members").want(404).code("organization_not_found")
+	there.get("/v1/members").want(404).code("organization_not_found")
+	there.with(key).get("/v1/members").want(401).code("unauthenticated")
+	w.settle()
+
+	// Back with less, neither old callers nor old keys come back.
+	w.join(ann, bob, "guest")
+	there.get("/v1/members").want(200)
+	there.get("/v1/roles").want(403)
+	there.with(key).get("/v1/members").want(401)
+}
+
+func TestLastOwnerRace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.person("owner").organization("Acme")
+	owners := []*client{first}
+	for range count(7, 29) {
+		owners = append(owners, w.join(first, w.person("owner"), "owner"))
+	}
+	for round := range count(2, 10) {
+		var g errgroup.Group
+		status := make([]int, len(owners))
+		for i, o := range owners {
+			g.Go(func() error {
+				r, err := o.try("PATCH", "/v1/members/"+o.user, m{"role": "member"})
+				if i%2 == 0 && round%2 == 1 {
+					r, err = o.try("DELETE", "/v1/members/"+o.user, nil)
+				}
+				if err == nil {
+					status[i] = r.status
+				}
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		left := w.sql(`select user_id from members where tenant_id = $1 and role = 'owner'`, first.org)
+		if len(left) != 1 {
+			t.Fatalf("round %d: %d owners are left; answers %v", round, len(left), status)
+		}
+		w.sql(`insert into members (tenant_id, user_id, role) select $1, id, 'owner' from users on conflict (tenant_id, user_id) do update set role = 'owner', version = members.version + 1`, first.org)
+	}
+}
+
+var linkToken = regexp.MustCompile(`#token=([A-Za-z0-9_-]+)`)
+
+// invitation returns the token that was mailed last.
+func (w *world) invitation(email string) string {
+	w.t.Helper()
+	w.settle()
+	mails := w.mails(email)
+	for i := len(mails) - 1; i >= 0; i-- {
+		if found := linkToken.FindStringSubmatch(mails[i].Text); found != nil && strings.HasPrefix(mails[i].Subject, "Invitation to ") {
+			return found[1]
+		}
+	}
+	w.t.Fatalf("no invitation was mailed to %s", email)
+	return ""
+}
+
+func TestInvitations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	bob, eve := w.person("bob"), w.person("eve")
+	shout := strings.ToUpper(bob.email)
+	made := ann.post("/v1/invitations", m{"email": shout, "role": "member"}).want(201)
+	ann.get(made.header("Location")).want(200)
+	ann.post("/v1/invitations", m{"email": bob.email, "role": "guest"}).want(409).code("invitation_pending")
+	ann.post("/v1/invitations", m{"email": ann.email, "role": "guest"}).want(409).code("already_member")
+	ann.post("/v1/invitations", m{"email": "x@example.test", "role": "nothing"}).want(422)
+	ann.post("/v1/invitations", m{"email": "Bob <b@example.test>", "role": "member"}).want(422)
+	old := w.invitation(bob.email)
+	accept := func(c *client, token string) *reply {
+		return c.post("/v1/invitations/accept", m{"token": token})
+	}
+	w.nobody().post("/v1/invitations/accept", m{"token": old}).want(401)
+	accept(eve, old).want(403).code("invitation_for_another")
+	accept(bob, old[:len(old)-2]+"AA").want(404).code("not_found")
+	accept(bob, "AAAA").want(404)
+
+	ann.post(made.header("Location")+"/resend", nil).want(200)
+	token := w.invitation(bob.email)
+	accept(bob, old).want(404)
+	w.sql(`update invitations set expires_at = now() - interval '1 second'`)
+	accept(bob, token).want(409).code("invitation_expired")
+	if ann.get("/v1/invitations?status=expired&include=total").want(200).num("total") != 1 {
+		t.Error("the list shows no expired invitation")
+	}
+	made = ann.post("/v1/invitations", m{"email": bob.email, "role": "guest"}).want(201)
+	token = w.invitation(bob.email)
+	ann.delete(made.header("Location")).want(204)
+	ann.delete(made.header("Location")).want(409).code("invitation_revoked")
+	accept(bob, token).want(409).code("invitation_revoked")
+
+	ann.post("/v1/invitations", m{"email": bob.email, "role": "guest"}).want(201)
+	token = w.invitation(bob.email)
+	if got := accept(bob, token).want(200); got.str("role") != "guest" || got.str("id") != ann.org {
+		t.Errorf("accepted: %s", got.body)
+	}
+	accept(bob, token).want(200)
+	bob.in(ann.org).get("/v1/members").want(200)
+	bob.in(ann.org).get("/v1/invitations").want(403)
+	ann.delete("/v1/members/" + bob.user).want(204)
+	accept(bob, token).want(409).code("invitation_used")
+
+	rows := w.sql(`select count(*) as n from river_job where args::text like '%' || $1 || '%'`, token)
+	if rows[0]["n"].(int64) != 0 {
+		t.Error("a job holds the token")
+	}
+}
+
+func TestInvitationIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	bob := w.person("bob")
+	ann.post("/v1/invitations", m{"email": bob.email, "role": "member"}).want(201)
+	token := w.invitation(bob.email)
+	var g errgroup.Group
+	for range count(20, 100) {
+		g.Go(func() error {
+			r, err := bob.try("POST", "/v1/invitations/accept", m{"token": token})
+			if err == nil && r.status != 200 {
+				err = fmt.Errorf("answers %d: %s", r.status, r.body)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.eventTypes(ann.org), "organization.created member.added invitation.created invitation.accepted member.added"; got != want {
+		t.Errorf("events\n%s, want\n%s", got, want)
+	}
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	kept := w.person("zoe").organization("Kept")
+	fill := func(c *client) {
+		w.join(c, w.person("bob"), "member")
+		c.post("/v1/roles", m{"name": "R", "permissions": []string{}}, "Idempotency-Key: a").want(201)
+		c.post("/v1/api-keys", m{"name": "k", "permissions": []string{"members.read"}}).want(201)
+		c.post("/v1/invitations", m{"email": "x@example.test", "role": "member"}).want(201)
+		w.settle()
+	}
+	fill(ann)
+	fill(kept)
+	before := w.rows(kept.org)
+	purge := func(org string) {
+		t.Helper()
+		kind := jobs.Define[struct{}]("organizations.purge")
+		err := w.app.db.GlobalWrite(context.Background(), func(tx *tenant.GlobalTx) error {
+			return kind.EnqueueFor(context.Background(), w.app.queue, tx, []id.ID{id.MustParse(org)}, []struct{}{{}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+	}
+	all := w.rows(ann.org)
+	if len(all) < 8 {
+		t.Fatalf("only %v hold rows", all)
+	}
+	purge(ann.org)
+	ann.delete("/v1/organization").want(204)
+	w.settle()
+	purge(ann.org) // deleted a moment ago
+	w.sql(`update organizations set deleted_at = now() - interval '30 days' where tenant_id = $1`, ann.org)
+	purge(ann.org)
+	if got := w.rows(ann.org); len(got) < len(all) {
+		t.Fatalf("what was not due was purged: %v are left of %v", got, all)
+	}
+	w.sql(`update organizations set deleted_at = now() - interval '31 days 1 minute' where tenant_id = $1`, ann.org)
+	purge(ann.org)
+	if got := w.rows(ann.org); len(got) != 0 {
+		t.Errorf("rows are left: %v", got)
+	}
+	if got := w.rows(kept.org); fmt.Sprint(got) != fmt.Sprint(before) {
+		t.Errorf("another organisation had %v and has %v", before, got)
+	}
+
+	// The functions themselves refuse, whoever calls them.
+	for _, sql := range []string{`select purge_organization(10)`, `select purge_organization_log(10)`} {
+		err := w.app.workDB.Write(context.Background(), tenant.ForSystem(id.MustParse(kept.org)), func(tx *tenant.Tx) error {
+			_, err := tenant.Value[bool](context.Background(), tx, sql)
+			return err
+		})
+		if err == nil || !strings.Contains(err.Error(), "not due") {
+			t.Errorf("%s in a live organisation: %v", sql, err)
+		}
+	}
+}
+
+// rows counts what an organisation has in each table that holds any of it.
+func (w *world) rows(org string) map[string]int64 {
+	w.t.Helper()
+	out := map[string]int64{}
+	tables := w.sql(`select c.relname::text as name from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+		where c.relnamespace = 'guildhall'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition`)
+	for _, t := range tables {
+		name := t["name"].(string)
+		if n := w.sql(`select count(*) as n from `+name+` where tenant_id = $1`, org)[0]["n"].(int64); n > 0 {
+			out[name] = n
+		}
+	}
+	return out
+}
