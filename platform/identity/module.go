@@ -151,7 +151,7 @@ func (f *Feature) authOperations(r *api.Router) {
 		ID: "logout", Route: "POST /auth/logout", Access: api.SignedIn, Status: 204,
 		Summary: "Log out", Doc: "Ends the session of the access token, which stops to work at once, everywhere.",
 	}, f.logout)
-	api.Global(r, api.Op{
+	api.Call(r, api.Op{
 		ID: "request-password-reset", Route: "POST /auth/password-reset", Access: api.Public, Secret: true, Status: 200,
 		Summary: "Ask for a new password",
 		Doc:     "Mails a link that works once, within one hour, if the address has an account. The answer does not tell whether it has.",
