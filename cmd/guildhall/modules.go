@@ -10,9 +10,14 @@ import (
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
 	"github.com/guildhall-dev/guildhall/platform/access"
+	"github.com/guildhall-dev/guildhall/platform/audit"
 	"github.com/guildhall-dev/guildhall/platform/identity"
+	"github.com/guildhall-dev/guildhall/platform/operations"
 	"github.com/guildhall-dev/guildhall/platform/organizations"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work/projects"
+	"github.com/guildhall-dev/guildhall/work/comments"
+	"github.com/guildhall-dev/guildhall/work/tasks"
 )
 
 // deps is what a feature may ask for.
@@ -46,10 +51,16 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
+	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
 	f.modules = []module.Module{
 		f.identity.Module(),
 		organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log}).Module(),
 		access.New(access.Deps{DB: d.DB, Authority: f.authority, Log: d.Log}).Module(),
+		projects.New(projects.Deps{Queue: d.Queue, Tasks: taskList, Contents: []projects.Contents{taskList}}).Module(),
+		audit.New(d.Queue).Module(),
+		operations.New().Module(),
+		taskList.Module(),
+		comments.New().Module(),
 	}
 	return f, nil
 }
