@@ -15,8 +15,8 @@ import (
 	"github.com/guildhall-dev/guildhall/platform/operations"
 	"github.com/guildhall-dev/guildhall/platform/organizations"
 	"github.com/guildhall-dev/guildhall/tenant"
-	"github.com/guildhall-dev/guildhall/work/projects"
 	"github.com/guildhall-dev/guildhall/work/comments"
+	"github.com/guildhall-dev/guildhall/work/projects"
 	"github.com/guildhall-dev/guildhall/work/tasks"
 )
 

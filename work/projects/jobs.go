@@ -1,0 +1,122 @@
+package projects
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+const (
+	organizationBatch = 500  // organisations asked for at once
+	dueBatch          = 100  // projects of one organisation in one round
+	purgeBatch        = 1000 // rows deleted or blanked in one transaction
+)
+
+const (
+	selectOrganizations = `select id from organization_ids($1, $2) as id`
+	selectDue           = `select p.id from projects p where p.deleted_at < now() - make_interval(days => $1) order by p.deleted_at limit $2`
+
+	// Once due, a project cannot be restored, so it stays due.
+	lockDue = `select p.id from projects p where p.id = $1 and p.deleted_at < now() - make_interval(days => $2) for no key update`
+
+	blankEvents = `update event_log e set data = null, previous = null
+		from (select x.day, x.id from event_log x
+			where x.project_id = $1 and (x.data is not null or x.previous is not null) limit $2) b
+		where e.day = b.day and e.id = b.id`
+
+	deleteDue = `delete from projects p where p.id = $1 and p.deleted_at < now() - make_interval(days => $2)`
+)
+
+type purgeArgs struct {
+	Project id.ID `json:"project_id"`
+}
+
+var purge = jobs.Define[purgeArgs]("projects.purge")
+
+// purgeClock looks once a day for projects whose time in the trash is over.
+func (f *Feature) purgeClock() jobs.Definition {
+	d := jobs.Clock("projects.purge_due", 24*time.Hour, f.purgeDue)
+	d.Timeout = 30 * time.Minute
+	return d
+}
+
+func (f *Feature) purgeDue(ctx context.Context, db *tenant.DB) error {
+	for last := id.Nil; ; {
+		orgs, err := tenant.Values[id.ID](ctx, db.Global(), selectOrganizations, last, organizationBatch)
+		if err != nil || len(orgs) == 0 {
+			return err
+		}
+		for _, org := range orgs {
+			if err := f.purgeDueOf(ctx, db, org); err != nil {
+				return err
+			}
+		}
+		last = orgs[len(orgs)-1]
+	}
+}
+
+func (f *Feature) purgeDueOf(ctx context.Context, db *tenant.DB, org id.ID) error {
+	scope := tenant.ForSystem(org)
+	scope.Operation = "projects.purge_due"
+	due, err := tenant.Values[id.ID](ctx, db.View(scope), selectDue, trashDays, dueBatch)
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	return db.Write(ctx, scope, func(tx *tenant.Tx) error {
+		for _, project := range due {
+			if err := purge.Enqueue(ctx, f.queue, tx, purgeArgs{project}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// purgeJob deletes one project for good, step by step in bounded transactions;
+// it can stop anywhere and begin again.
+func (f *Feature) purgeJob() jobs.Definition {
+	d := jobs.Work(purge, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a purgeArgs) error {
+		err := f.purgeProject(ctx, db, s, a.Project)
+		if errors.Is(err, tenant.ErrNoRows) {
+			return nil // gone already, or not due
+		}
+		return err
+	})
+	d.Timeout = 30 * time.Minute
+	return d
+}
+
+func (f *Feature) purgeProject(ctx context.Context, db *tenant.DB, s tenant.Scope, project id.ID) error {
+	steps := make([]func(tx *tenant.Tx) (int64, error), 0, len(f.contents)+1)
+	for _, c := range f.contents {
+		steps = append(steps, func(tx *tenant.Tx) (int64, error) { return c.PurgeProject(ctx, tx, project, purgeBatch) })
+	}
+	steps = append(steps, func(tx *tenant.Tx) (int64, error) {
+		return tenant.Exec(ctx, tx, blankEvents, project, purgeBatch)
+	})
+	for _, step := range steps {
+		for left := int64(1); left > 0; {
+			err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+				if _, err = tenant.Value[id.ID](ctx, tx, lockDue, project, trashDays); err != nil {
+					return err
+				}
+				left, err = step(tx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return db.Write(ctx, s, func(tx *tenant.Tx) error {
+		n, err := tenant.Exec(ctx, tx, deleteDue, project, trashDays)
+		if err != nil || n == 0 {
+			return err
+		}
+		return Purged.Emit(ctx, tx, PurgedProject{project})
+	})
+}
