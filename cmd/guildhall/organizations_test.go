@@ -326,6 +326,9 @@ func TestPurge(t *testing.T) {
 		c.post("/v1/roles", m{"name": "R", "permissions": []string{}}, "Idempotency-Key: a").want(201)
 		c.post("/v1/api-keys", m{"name": "k", "permissions": []string{"members.read"}}).want(201)
 		c.post("/v1/invitations", m{"email": "x@example.test", "role": "member"}).want(201)
+		ids := seedWork(c, c.post("/v1/projects", m{"name": "P"}).want(201).str("id"))
+		c.post("/v1/projects/"+ids["project"]+"/tasks", m{"title": "Part", "parent_id": ids["task"], "assigned_to_id": c.user}).want(201)
+		c.post("/v1/tasks/"+ids["task"]+"/comments", m{"body": "Reply", "parent_id": ids["comment"]}).want(201)
 		w.settle()
 	}
 	fill(ann)
@@ -343,7 +346,7 @@ func TestPurge(t *testing.T) {
 		w.settle()
 	}
 	all := w.rows(ann.org)
-	if len(all) < 8 {
+	if len(all) < 15 {
 		t.Fatalf("only %v hold rows", all)
 	}
 	purge(ann.org)
@@ -365,14 +368,33 @@ func TestPurge(t *testing.T) {
 	}
 
 	// The functions themselves refuse, whoever calls them.
-	for _, sql := range []string{`select purge_organization(10)`, `select purge_organization_log(10)`} {
-		err := w.app.workDB.Write(context.Background(), tenant.ForSystem(id.MustParse(kept.org)), func(tx *tenant.Tx) error {
-			_, err := tenant.Value[bool](context.Background(), tx, sql)
+	call := func(sql string) (done bool, err error) {
+		ctx := context.Background()
+		err = w.app.workDB.Write(ctx, tenant.ForSystem(id.MustParse(kept.org)), func(tx *tenant.Tx) error {
+			done, err = tenant.Value[bool](ctx, tx, sql)
 			return err
 		})
-		if err == nil || !strings.Contains(err.Error(), "not due") {
+		return done, err
+	}
+	for _, sql := range []string{`select purge_organization(10)`, `select purge_organization_log(10)`} {
+		if _, err := call(sql); err == nil || !strings.Contains(err.Error(), "not due") {
 			t.Errorf("%s in a live organisation: %v", sql, err)
 		}
+	}
+
+	// Small batches end anywhere between rows that refer to each other.
+	w.sql(`update organizations set deleted_at = now() - interval '32 days' where tenant_id = $1`, kept.org)
+	for rounds := 0; ; rounds++ {
+		done, err := call(`select purge_organization(2)`)
+		if err != nil || rounds > 1000 {
+			t.Fatalf("round %d: %v", rounds, err)
+		}
+		if done {
+			break
+		}
+	}
+	if got := w.rows(kept.org); len(got) != 0 {
+		t.Errorf("rows are left: %v", got)
 	}
 }
 
