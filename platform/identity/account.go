@@ -130,9 +130,13 @@ func (f *Feature) changeMe(ctx context.Context, match api.IfMatch, c change) (Us
 		if !match.Matches(row.Version) {
 			return fault.StaleVersion(row.as(caller.Role))
 		}
+		before := row
 		asked, err := c.apply(&row)
 		if err != nil {
 			return err
+		}
+		if out = row; row == before { // nothing to change, so the version stays
+			return nil
 		}
 		if out, err = tenant.One[User](ctx, tx, updateUser, row.ID, row.Username, row.Locale, row.TimeZone, row.PendingEmail); err != nil || asked == nil {
 			return err

@@ -18,6 +18,9 @@ func TestOwnAccount(t *testing.T) {
 	if r.str("username") != "Anna" || r.str("time_zone") != "Europe/Berlin" || r.str("locale") != "en" || r.header.Get("ETag") != `"2"` {
 		t.Errorf("patched: %s", r.raw)
 	}
+	for _, same := range []m{{}, {"username": "Anna"}, {"email": "ANN@example.com"}} {
+		patch(same).want(200)
+	}
 	stale := patch(m{"username": "Anne"}, "If-Match", `"1"`).want(412, "version_conflict")
 	if row, ok := stale.body["current"].(map[string]any); !ok || row["username"] != "Anna" {
 		t.Errorf("no current row: %s", stale.raw)
