@@ -82,7 +82,8 @@ func (f *Feature) roleOperations(r *api.Router) {
 	}, f.deleteRole)
 	api.Read(r, api.Op{
 		ID: "explain-access", Route: "GET /access/explain", Summary: "Explain why somebody may do something", Can: RolesRead,
-		Doc: "Says whether a member's role holds a permission, and which rule gives it. What a person may see within projects is decided by their membership there.",
+		Doc:    "Says whether a member's role holds a permission, and which rule gives it. What a person may see within projects is decided by their membership there.",
+		Errors: []string{"404 not_found"},
 	}, f.explainAccess)
 }
 

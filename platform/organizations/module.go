@@ -155,7 +155,7 @@ func (f *Feature) invitationOperations(r *api.Router) {
 		Doc:   "Makes you a member of the organisation that invited you. Your address must be the one that the invitation was sent to. Repeating it answers the same.",
 		Emits: api.Events(InvitationAccepted.Type, MemberAdded.Type),
 		Errors: []string{
-			"403 invitation_for_another", "409 invitation_used", "409 invitation_revoked", "409 invitation_expired",
+			"403 invitation_for_another", "404 not_found", "409 invitation_used", "409 invitation_revoked", "409 invitation_expired",
 		},
 	}, f.accept)
 }
