@@ -14,7 +14,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -49,7 +48,7 @@ type generator struct {
 	tags   []Tag
 	doc    object
 	types  map[string]reflect.Type // of the schemas under components
-	errs   []error
+	errs   []string
 }
 
 // Document returns the OpenAPI 3.1 document of the router's operations and the
@@ -60,6 +59,7 @@ func Document(r *api.Router, tags []Tag) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.nameBodies()
 	g.head()
 	g.events()
 	g.operations()
@@ -68,8 +68,9 @@ func Document(r *api.Router, tags []Tag) ([]byte, error) {
 	eachSchema(g.doc, fill)
 	g.examples()
 	prune(g.doc)
-	if err := errors.Join(g.errs...); err != nil {
-		return nil, fmt.Errorf("the OpenAPI document is not complete:\n%w", err)
+	if len(g.errs) > 0 {
+		slices.Sort(g.errs)
+		return nil, fmt.Errorf("the OpenAPI document is not complete:\n%s", strings.Join(slices.Compact(g.errs), "\n"))
 	}
 	return encode(g.doc)
 }
@@ -121,7 +122,7 @@ func (g *generator) register(t reflect.Type, hint string) object {
 }
 
 func (g *generator) fail(format string, args ...any) {
-	g.errs = append(g.errs, fmt.Errorf(format, args...))
+	g.errs = append(g.errs, fmt.Sprintf(format, args...))
 }
 
 func (g *generator) components(kind string) object { return sub(sub(g.doc, "components"), kind) }

@@ -217,6 +217,9 @@ func TestDocumentOfSchemas(t *testing.T) {
 	if at(t, envelope, "type")["const"] != "parcel.sent" || at(t, envelope, "data")["$ref"] != schemaPrefix+"Parcel" {
 		t.Errorf("envelope: %s", str(t, envelope))
 	}
+	if at(t, doc, "components", "schemas")["CreateParcelRequest"] == nil || at(t, doc, "components", "schemas")["AskResponse"] == nil {
+		t.Error("the schemas of bodies are not named after their operations")
+	}
 	if at(t, doc, "webhooks")["parcel.seen"] != nil {
 		t.Error("an internal event stands under webhooks")
 	}

@@ -60,10 +60,13 @@ func NewValidator(document []byte) (*Validator, error) {
 
 // Check reports what an answer does that the document does not say: an
 // undeclared status, code or content type, or a body that its schema refuses.
-// Addresses outside of /v1/ are not in the document and always pass. path may
-// carry a query.
+// Addresses outside of /v1/ are not in the document and always pass, and so
+// does HEAD. path may carry a query.
 func (v *Validator) Check(method, path string, status int, contentType string, body []byte) error {
 	path, _, _ = strings.Cut(path, "?")
+	if method == "HEAD" {
+		return nil
+	}
 	if !strings.HasPrefix(path, "/v1/") {
 		return nil
 	}
@@ -188,53 +191,4 @@ func clip(b []byte) []byte {
 		return append(slices.Clone(b[:2000]), "…"...)
 	}
 	return b
-}
-
-// CheckExamples holds the examples of the document against its schemas, so
-// that what a reader copies is accepted.
-func (v *Validator) CheckExamples() error {
-	var errs []error
-	eachMedia(v.doc, nil, func(where []string, media object) {
-		name := strings.Join(where, " ")
-		check := func(example any) {
-			schema, err := v.schema(pointerTo(append(where, "schema")...))
-			if err == nil {
-				err = schema.Validate(example)
-			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("example of %s: %w", name, err))
-			}
-		}
-		if e, ok := media["example"]; ok {
-			check(e)
-		}
-		all, _ := media["examples"].(object)
-		for _, e := range all {
-			check(e.(object)["value"])
-		}
-	})
-	return errors.Join(errs...)
-}
-
-// eachMedia calls fn for every media type and parameter that has a schema.
-func eachMedia(v any, where []string, fn func([]string, object)) {
-	o, ok := v.(object)
-	if !ok {
-		return
-	}
-	if _, ok := o["schema"].(object); ok {
-		fn(slices.Clone(where), o)
-		return
-	}
-	for k, e := range o {
-		if k != "schemas" && k != "example" && k != "examples" {
-			eachMedia(e, append(slices.Clone(where), k), fn)
-		}
-	}
-	for _, k := range []string{"parameters"} {
-		list, _ := o[k].([]any)
-		for i, e := range list {
-			eachMedia(e, append(slices.Clone(where), k, fmt.Sprint(i)), fn)
-		}
-	}
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/guildhall-dev/guildhall/openapi"
@@ -62,6 +64,33 @@ func TestOpenAPICommand(t *testing.T) {
 	}
 	if err := run(context.Background(), []string{"openapi", "--version", "2"}, nil, &bytes.Buffer{}, &bytes.Buffer{}); err == nil {
 		t.Error("openapi --version 2 was accepted")
+	}
+}
+
+// conformance is the validator of this tree's document; the harness asks it
+// about every answer.
+var conformance = sync.OnceValues(func() (*openapi.Validator, error) {
+	a, err := newSpecimen()
+	if err != nil {
+		return nil, err
+	}
+	doc, err := a.document()
+	if err != nil {
+		return nil, err
+	}
+	return openapi.NewValidator(doc)
+})
+
+// conform fails the test if an answer is not what the document says.
+func conform(t testing.TB, method, path string, res *http.Response, body []byte) {
+	t.Helper()
+	v, err := conformance()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := v.Check(method, path, res.StatusCode, res.Header.Get("Content-Type"), body); err != nil {
+		t.Errorf("the answer breaks the contract: %v", err)
 	}
 }
 
