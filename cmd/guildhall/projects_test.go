@@ -189,6 +189,75 @@ func TestProjectsPrivate(t *testing.T) {
 	carl.get(path).want(404)
 }
 
+// TestProjectsPrivateEvents: the feed tells of a private project only those
+// who see it today, its beginning and its end included.
+func TestProjectsPrivateEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner := w.person("ann").organization("Acme")
+	bob := w.join(owner, w.person("bob"), "member")
+	carl := w.join(owner, w.person("carl"), "member")
+	id := bob.post("/v1/projects", m{"name": "Secret", "visibility": "private"}).want(201).str("id")
+	told := func(c *client) (types []string) {
+		t.Helper()
+		w.settle()
+		for _, row := range c.get("/v1/events?limit=200").want(200).at("data").([]any) {
+			if e := row.(m); e["subject"].(m)["id"] == id {
+				types = append(types, e["type"].(string))
+			}
+		}
+		return types
+	}
+	created := []string{"project.created", "project.member_added"}
+	if got := told(bob); !slices.Equal(got, created) {
+		t.Errorf("its lead is told %v", got)
+	}
+	for _, c := range []*client{owner, carl} {
+		if got := told(c); got != nil {
+			t.Errorf("%s, who is not named in it, is told %v", c.name, got)
+		}
+	}
+	bob.post("/v1/projects/"+id+"/members", m{"user_id": carl.user}).want(201)
+	if got := told(carl); !slices.Equal(got, append(created, "project.member_added")) {
+		t.Errorf("its new member is told %v", got)
+	}
+	bob.delete("/v1/projects/" + id + "/members/" + carl.user).want(204)
+	bob.delete("/v1/projects/" + id).want(204)
+	if got := told(carl); got != nil {
+		t.Errorf("its former member is told %v", got)
+	}
+	if got := told(bob); !slices.Equal(got, append(created, "project.member_added", "project.member_removed", "project.deleted")) {
+		t.Errorf("its lead is told %v", got)
+	}
+}
+
+// TestProjectsStateInUse deletes a state that tasks are in.
+func TestProjectsStateInUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	path := "/v1/projects/" + ann.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+	task := "/v1/tasks/" + ann.post(path+"/tasks", m{"title": "T", "status": "review"}).want(201).str("id")
+
+	ann.delete(path + "/states/review").want(409).code("state_in_use")
+	ann.delete(path + "/states/review?replace_with=done").want(204)
+	if got := ann.get(task).want(200); got.str("status") != "done" || got.at("completed_at") == nil {
+		t.Errorf("the task is %s", got.body)
+	}
+	row := w.sql(`select data->>'replaced_state' as old, data->>'replaced_with' as new from event_log where type = 'project.states_changed'`)[0]
+	if row["old"] != "review" || row["new"] != "done" {
+		t.Errorf("the event says %v", row)
+	}
+	// Tasks of an archived project rest; its settings do not.
+	ann.patch(path, m{"status": "archived"}).want(200)
+	ann.patch(task, m{"title": "U"}).want(409).code("project_archived")
+	ann.patch(path, m{"name": "Q"}).want(200)
+	ann.delete(path).want(204)
+	ann.get(task).want(404)
+	ann.post(path+"/restore", nil).want(200)
+	ann.get(task).want(200)
+}
+
 func TestProjectsVisibilityChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -475,6 +544,8 @@ func TestProjectsPurge(t *testing.T) {
 	old := ann.post("/v1/projects", m{"name": "Old"}).want(201).str("id")
 	fresh := ann.post("/v1/projects", m{"name": "Fresh"}).want(201).str("id")
 	kept := ann.post("/v1/projects", m{"name": "Kept"}).want(201).str("id")
+	task := ann.post("/v1/projects/"+old+"/tasks", m{"title": "Gone with it", "labels": []string{"red"}}).want(201).str("id")
+	ann.post("/v1/tasks/"+task+"/comments", m{"body": "This too"}).want(201)
 	ann.delete("/v1/projects/" + old).want(204)
 	ann.delete("/v1/projects/" + fresh).want(204)
 	w.sql(`update projects set deleted_at = now() - interval '31 days' where id::text = $1`, old)
@@ -497,7 +568,7 @@ func TestProjectsPurge(t *testing.T) {
 	if len(left) != 2 || left[0]["id"] != fresh || left[1]["id"] != kept {
 		t.Errorf("projects left: %v", left)
 	}
-	for _, row := range w.sql(`select type, project_id::text, data is null and previous is null as blank from event_log where type like 'project.%'`) {
+	for _, row := range w.sql(`select type, project_id::text, data is null and previous is null as blank from event_log where project_id is not null`) {
 		if blank := row["project_id"] == old; row["blank"] != blank {
 			t.Errorf("%s of %v: blank is %v", row["type"], row["project_id"], row["blank"])
 		}
@@ -505,8 +576,11 @@ func TestProjectsPurge(t *testing.T) {
 	if n := len(w.sql(`select from event_log where type = 'project.purged' and subject_id::text = $1 and not public`, old)); n != 1 {
 		t.Errorf("the purge was recorded %d times", n)
 	}
-	if n := len(w.sql(`select from project_states where project_id::text = $1`, old)); n != 0 {
-		t.Errorf("%d states outlived their project", n)
+	for _, table := range []string{"project_states", "project_members", "tasks", "task_counters", "comments"} {
+		column := map[bool]string{true: "task_id", false: "project_id"}[table == "comments"]
+		if n := len(w.sql(`select from `+table+` where `+column+`::text in ($1, $2)`, old, task)); n != 0 {
+			t.Errorf("%d rows of %s outlived their project", n, table)
+		}
 	}
 }
 
