@@ -48,7 +48,7 @@ type answer struct {
 
 // enter is the chain of an operation, before its body is read by anything:
 // authenticate, limit, ask for the permission, then check the body.
-func (r *Router) enter(hc huma.Context, op Op, write, hasBody bool, next func(huma.Context)) {
+func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, next func(huma.Context)) {
 	ctx := hc.Context()
 	c := &call{
 		kernel: r.kernel, op: op, url: hc.URL(), noneMatch: hc.Header("If-None-Match"), userAgent: clip(hc.Header("User-Agent"), 200),
@@ -92,8 +92,11 @@ func (r *Router) enter(hc huma.Context, op Op, write, hasBody bool, next func(hu
 		}
 	}
 	hc = huma.WithContext(hc, ctx)
-	if hasBody {
+	if schema != nil {
 		body, err := readBody(hc, op.MaxBody)
+		if err == nil {
+			err = refuseNulls(body, schema, r.huma.OpenAPI().Components.Schemas, "")
+		}
 		if err != nil {
 			fail(err)
 			return

@@ -246,7 +246,8 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 		ho.Security = []map[string][]string{{"bearer": {}}}
 	}
 	_, hasBody := reflect.TypeFor[In]().FieldByName("Body")
-	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, hasBody, next) }}
+	var body *huma.Schema // known after the registration
+	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, body, next) }}
 	huma.Register(r.huma, ho, func(ctx context.Context, in *In) (*output, error) {
 		c := callOf(ctx)
 		a, err := run(ctx, c, in)
@@ -256,11 +257,31 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 		}
 		return &output{Body: func(hc huma.Context) { c.write(hc, a) }}, nil
 	})
-	if body := ho.RequestBody; body == nil && hasBody && op.Method() == http.MethodPatch {
-		// A patch may also call itself what it is.
-		doc := r.huma.OpenAPI().Paths[op.Path()].Patch
-		doc.RequestBody.Content["application/merge-patch+json"] = doc.RequestBody.Content["application/json"]
+	if !hasBody {
+		return
 	}
+	content := r.operation(op).RequestBody.Content
+	body = content["application/json"].Schema
+	if op.Method() == http.MethodPatch {
+		// A patch may also call itself what it is.
+		content["application/merge-patch+json"] = content["application/json"]
+	}
+}
+
+// operation returns the document's entry of an operation.
+func (r *Router) operation(op Op) *huma.Operation {
+	item := r.huma.OpenAPI().Paths[op.Path()]
+	switch op.Method() {
+	case http.MethodGet:
+		return item.Get
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPut:
+		return item.Put
+	case http.MethodPatch:
+		return item.Patch
+	}
+	return item.Delete
 }
 
 func (r *Router) response(op Op, out reflect.Type) *huma.Response {

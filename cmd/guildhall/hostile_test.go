@@ -36,7 +36,7 @@ func hostile(good map[string]any) map[string]string {
 		"NaN":                `{"pad":NaN` + comma(inner) + `}`,
 		"comment":            `{/* */` + inner + `}`,
 		"byte order mark":    "\ufeff" + object,
-		"single quotes":      strings.ReplaceAll(object, `"`, `'`),
+		"single quotes":      strings.ReplaceAll(object, `"`, `'`), // of {} it is {} again
 		"exponent bomb":      `{"pad":1e999999` + comma(inner) + `}`,
 		"XML":                `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;</x>`,
 		"form":               "title=x&name=y",
@@ -44,6 +44,9 @@ func hostile(good map[string]any) map[string]string {
 		"ten thousand keys":  `{` + manyKeys(10_000) + comma(inner) + `}`,
 		"leading zero":       `{"pad":01` + comma(inner) + `}`,
 		"control characters": "{\"pad\":\"\x01\"" + comma(inner) + `}`,
+	}
+	if inner == "" {
+		delete(out, "single quotes")
 	}
 	for name, v := range good {
 		value, _ := json.Marshal(v)
@@ -105,8 +108,13 @@ func TestHostileBodies(t *testing.T) {
 		if r.body == nil {
 			continue
 		}
+		for name, p := range requestSchema(doc, op.Path(), op.Method()).Properties {
+			if _, there := r.body[name]; !there {
+				r.body[name] = example(doc, p, name)
+			}
+		}
 		for what, body := range hostile(r.body) {
-			if what == "null "+strings.TrimPrefix(what, "null ") && mayBeNull(doc, op.Path(), op.Method(), strings.TrimPrefix(what, "null ")) {
+			if strings.HasPrefix(what, "null ") && mayBeNull(doc, op.Path(), op.Method(), strings.TrimPrefix(what, "null ")) {
 				continue
 			}
 			sent++
