@@ -101,3 +101,11 @@ func purge(ctx context.Context, db *tenant.DB) error {
 func (f *Feature) jobs() []jobs.Definition {
 	return []jobs.Definition{jobs.Work(rebalance, shorten), jobs.Clock("tasks.purge", time.Hour, purge)}
 }
+
+const purgeProjectTasks = `delete from tasks where id in (select t.id from tasks t where t.project_id = $1 order by t.id limit $2)`
+
+// PurgeProject deletes up to limit tasks of a project for good, and what hangs
+// on them; it returns how many they were.
+func (f *Feature) PurgeProject(ctx context.Context, tx *tenant.Tx, project id.ID, limit int) (int64, error) {
+	return tenant.Exec(ctx, tx, purgeProjectTasks, project, limit)
+}
