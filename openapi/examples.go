@@ -138,7 +138,8 @@ func (e *sampler) object(s object, owner string) any {
 	fill := func(all bool) {
 		for _, name := range sorted(props) {
 			p, _ := props[name].(object)
-			_, offered := given(p)
+			value, offered := given(p)
+			offered = offered && value != sampleID // which says nothing of this field
 			if !all && !required[name] && !offered {
 				continue
 			}

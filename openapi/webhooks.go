@@ -57,14 +57,15 @@ func (g *generator) envelope(e *event.Type) object {
 	sequence["examples"] = []any{4711}
 	props["sequence"] = sequence
 	props["schema_version"] = object{"type": "integer", "format": "int32", "const": e.Version, "minimum": 1, "maximum": 1000}
+	data := g.register(e.Data, name+"Data")
+	row, _ := componentName(data)
+	subjectID := maps.Clone(sub(props, "id"))
+	subjectID["examples"] = []any{sampleUUID("id", row)}
+	delete(subjectID, "description")
 	props["subject"] = object{
 		"type": "object", "additionalProperties": false, "required": []any{"type", "id"},
-		"properties": object{
-			"type": object{"type": "string", "const": e.Subject},
-			"id":   props["id"].(object),
-		},
+		"properties": object{"type": object{"type": "string", "const": e.Subject}, "id": subjectID},
 	}
-	data := g.register(e.Data, name+"Data")
 	data["description"] = "The full row, after the change; the last state when it was deleted."
 	props["data"] = data
 	props["previous"] = object{

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,6 +142,48 @@ func TestOpenAPIIsComplete(t *testing.T) {
 	}
 	if err := v.CheckExamples(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDocumentPages asks for the documents and for the page of every code that
+// the document names.
+func TestDocumentPages(t *testing.T) {
+	t.Parallel()
+	a, err := newSpecimen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		a.handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		return rec
+	}
+	for path, want := range map[string]int{
+		"/openapi.json": 200, "/openapi-3.0.json": 200, "/docs": 200, "/docs/errors": 200, "/docs/errors/none": 404,
+	} {
+		if got := get(path); got.Code != want {
+			t.Errorf("GET %s: %d, want %d", path, got.Code, want)
+		}
+	}
+	var doc struct {
+		Components struct {
+			Responses map[string]struct {
+				Codes []string `json:"x-codes"`
+			}
+		}
+	}
+	if err := json.Unmarshal(get("/openapi.json").Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range doc.Components.Responses {
+		if len(r.Codes) == 0 {
+			t.Errorf("the response %s names no code", name)
+		}
+		for _, code := range r.Codes {
+			if got := get("/docs/errors/" + code); got.Code != http.StatusOK {
+				t.Errorf("the code %s has no page: %d", code, got.Code)
+			}
+		}
 	}
 }
 
