@@ -59,6 +59,22 @@ create index tasks_deleted on tasks (tenant_id, deleted_at) where deleted_at is 
 comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go)';
 select protect_tenant_table('tasks');
 
+-- A member who leaves and a parent that is purged change a task without passing
+-- through the feature; the row looks different, so it gets a new version.
+-- +goose StatementBegin
+create function task_lost_reference() returns trigger language plpgsql as $$
+begin
+	new.version := old.version + 1;
+	new.field_versions := old.field_versions || jsonb_build_object('assigned_to_id', new.version, 'parent_id', new.version);
+	new.updated_at := now();
+	return new;
+end $$;
+-- +goose StatementEnd
+revoke execute on function task_lost_reference() from public;
+create trigger task_lost_reference before update of assigned_to_id, parent_id on tasks for each row
+	when (new.version = old.version and (new.assigned_to_id is distinct from old.assigned_to_id or new.parent_id is distinct from old.parent_id))
+	execute function task_lost_reference();
+
 create table labels (
 	tenant_id uuid not null,
 	id uuid not null,

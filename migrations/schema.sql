@@ -357,6 +357,19 @@ alter function relay_events(integer,text[],text[]) owner to guildhall_platform;
 revoke execute on function relay_events(integer,text[],text[]) from public;
 grant execute on function relay_events(integer,text[],text[]) to guildhall_worker;
 
+CREATE OR REPLACE FUNCTION guildhall.task_lost_reference()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+	new.version := old.version + 1;
+	new.field_versions := old.field_versions || jsonb_build_object('assigned_to_id', new.version, 'parent_id', new.version);
+	new.updated_at := now();
+	return new;
+end $function$;
+alter function task_lost_reference() owner to guildhall_owner;
+revoke execute on function task_lost_reference() from public;
+
 create table api_keys (
 	tenant_id uuid not null,
 	id uuid not null,
@@ -705,6 +718,7 @@ create table organizations (
 	name text not null,
 	default_currency text not null default 'EUR'::text,
 	epoch bigint not null default 1,
+	removed_version bigint not null default 0,
 	version bigint not null default 1,
 	created_at timestamp with time zone not null default now(),
 	deleted_at timestamp with time zone,
@@ -720,7 +734,7 @@ create policy platform on organizations to guildhall_platform using (true) with 
 create policy tenant on organizations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant insert, select, update on organizations to guildhall_app;
 grant delete, select on organizations to guildhall_platform;
-comment on table organizations is 'platform/organizations: the tenants; tenant_id is the organisation''s id; epoch counts changes of its roles';
+comment on table organizations is 'platform/organizations: the tenants; tenant_id is the organisation''s id; epoch counts changes of its roles; removed_version is the highest version of a membership that ended';
 
 create table project_members (
 	tenant_id uuid not null,
@@ -954,6 +968,7 @@ alter table tasks enable row level security;
 alter table tasks force row level security;
 create policy platform on tasks to guildhall_platform using (true) with check (true);
 create policy tenant on tasks to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+CREATE TRIGGER task_lost_reference BEFORE UPDATE OF assigned_to_id, parent_id ON tasks FOR EACH ROW WHEN (new.version = old.version AND (new.assigned_to_id IS DISTINCT FROM old.assigned_to_id OR new.parent_id IS DISTINCT FROM old.parent_id)) EXECUTE FUNCTION task_lost_reference();
 grant delete, insert, select, update on tasks to guildhall_app;
 grant select on tasks to guildhall_platform;
 comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go)';

@@ -83,7 +83,7 @@ func list(ctx context.Context, v tenant.View, p api.ListParams, s selection, f F
 	} else if more && len(position) == len(keys)+1 {
 		s.after(keys, position)
 	}
-	sql := selectTasks + s.where() + orderBy(keys) + " limit " + s.arg(p.Limit+1) + " offset " + s.arg(p.Offset())
+	sql := selectTasks + s.where() + orderBy(keys) + slice(p.Limit+1, p.Offset())
 	var rows []Task
 	var total int64
 	var err error
@@ -103,6 +103,16 @@ func list(ctx context.Context, v tenant.View, p api.ListParams, s selection, f F
 		out.Total = &total
 	}
 	return out, err
+}
+
+// slice writes the numbers out: with a limit that it does not know, the planner
+// expects to read a tenth of the table and sorts all of it.
+func slice(limit, offset int) string {
+	sql := " limit " + strconv.Itoa(limit)
+	if offset > 0 {
+		sql += " offset " + strconv.Itoa(offset)
+	}
+	return sql
 }
 
 // selection collects conditions and their arguments.

@@ -344,3 +344,21 @@ func later(s string, days int) *date.Date {
 	d := day(s).AddDays(days)
 	return &d
 }
+
+func TestALostReferenceMakesANewVersion(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	parent := s.task(s.web, fields{Title: "parent"})
+	child := s.task(s.web, fields{Title: "child", ParentID: &parent.ID, AssignedToID: &s.bob})
+	s.must(s.robot, `delete from members where user_id = $1`, s.bob)
+	if got := s.get(child.ID); got.AssignedToID != nil || got.Version != 2 {
+		t.Errorf("its assignee left: %+v", got)
+	}
+	s.must(s.robot, `delete from tasks where id = $1`, parent.ID)
+	if got := s.get(child.ID); got.ParentID != nil || got.Version != 3 {
+		t.Errorf("its parent is gone: %+v", got)
+	}
+	if _, err := s.patch(child.ID, 1, func(in *patchTask) { in.Body.AssignedToID = api.Some(s.ann) }); !fault.Is(err, fault.Stale) {
+		t.Errorf("a stale patch of what was lost: %v", err)
+	}
+}
