@@ -7,6 +7,7 @@ create table organizations (
 	name text not null,
 	default_currency text not null default 'EUR',
 	epoch bigint not null default 1,
+	removed_version bigint not null default 0,
 	version bigint not null default 1,
 	created_at timestamptz not null default now(),
 	deleted_at timestamptz,
@@ -17,7 +18,7 @@ create table organizations (
 	constraint organization_name_length check (length(name) between 1 and 200),
 	constraint organization_currency_form check (default_currency ~ '^[A-Z]{3}$')
 );
-comment on table organizations is 'platform/organizations: the tenants; tenant_id is the organisation''s id; epoch counts changes of its roles';
+comment on table organizations is 'platform/organizations: the tenants; tenant_id is the organisation''s id; epoch counts changes of its roles; removed_version is the highest version of a membership that ended';
 select protect_tenant_table('organizations');
 revoke delete on organizations from guildhall_app;
 create policy platform on organizations to guildhall_platform using (true) with check (true);

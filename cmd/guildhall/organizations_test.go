@@ -187,6 +187,15 @@ func TestRemovedMemberIsOutEverywhere(t *testing.T) {
 	there.get("/v1/members").want(200)
 	there.get("/v1/roles").want(403)
 	there.with(key).get("/v1/members").want(401)
+
+	// Nor does a replica that heard of neither the end nor the new beginning.
+	cleo := w.join(ann, w.person("cleo"), "admin")
+	away := *cleo
+	away.w = w2
+	away.get("/v1/roles").want(200)
+	ann.delete("/v1/members/" + cleo.user).want(204)
+	w.join(ann, cleo, "guest")
+	away.get("/v1/roles").want(403)
 }
 
 func TestLastOwnerRace(t *testing.T) {
@@ -202,10 +211,11 @@ func TestLastOwnerRace(t *testing.T) {
 		status := make([]int, len(owners))
 		for i, o := range owners {
 			g.Go(func() error {
-				r, err := o.try("PATCH", "/v1/members/"+o.user, m{"role": "member"})
+				method, body := "PATCH", any(m{"role": "member"})
 				if i%2 == 0 && round%2 == 1 {
-					r, err = o.try("DELETE", "/v1/members/"+o.user, nil)
+					method, body = "DELETE", nil
 				}
+				r, err := o.try(method, "/v1/members/"+o.user, body)
 				if err == nil {
 					status[i] = r.status
 				}
@@ -219,7 +229,8 @@ func TestLastOwnerRace(t *testing.T) {
 		if len(left) != 1 {
 			t.Fatalf("round %d: %d owners are left; answers %v", round, len(left), status)
 		}
-		w.sql(`insert into members (tenant_id, user_id, role) select $1, id, 'owner' from users on conflict (tenant_id, user_id) do update set role = 'owner', version = members.version + 1`, first.org)
+		w.sql(`insert into members (tenant_id, user_id, role, version) select o.tenant_id, u.id, 'owner', o.removed_version + 1 from users u, organizations o
+			where o.tenant_id = $1 on conflict (tenant_id, user_id) do update set role = 'owner', version = members.version + 1`, first.org)
 	}
 }
 

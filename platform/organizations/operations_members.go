@@ -109,10 +109,8 @@ func (f *Feature) removeMember(ctx context.Context, tx *tenant.Tx, in *removeMem
 	if !leaving && !api.Can(ctx, MembersManage) {
 		return api.None{}, fault.Deniedf(MembersManage.Key)
 	}
-	// The epoch moves because a person who comes back starts with the version
-	// that they once had; it also takes the lock.
-	if _, err := tenant.Value[int64](ctx, tx, countNextEpoch); err != nil {
-		return api.None{}, err
+	if _, err := tenant.One[Organization](ctx, tx, lockOrganization); err != nil {
+		return api.None{}, tenant.NotFound(err, "organization")
 	}
 	m, err := f.memberToChange(ctx, tx, in.UserID, in.IfMatch)
 	if err != nil {
@@ -129,6 +127,9 @@ func (f *Feature) removeMember(ctx context.Context, tx *tenant.Tx, in *removeMem
 	}
 	if n == 0 {
 		return api.None{}, lastOwner()
+	}
+	if _, err := tenant.Exec(ctx, tx, noteRemoved, m.Version); err != nil {
+		return api.None{}, err
 	}
 	return api.None{}, MemberRemoved.Emit(ctx, tx, m)
 }

@@ -27,7 +27,6 @@ const (
 	selectBinned        = `select o.role, o.epoch, o.deleted_at is not null as binned from organizations_of($1) o where o.id = $2`
 	restoreOrganization = `update organizations o set deleted_at = null, version = o.version + 1, epoch = o.epoch + 1
 		where o.deleted_at > now() - interval '30 days' returning ` + organizationCols
-	countNextEpoch = `select next_policy_epoch()`
 )
 
 const (
@@ -42,7 +41,12 @@ const (
 		where ($1 = '' or m.role = $1)
 			and ($2 = '' or position(lower($2) in lower(u.username)) > 0 or position(lower($2) in lower(u.email)) > 0)`
 	selectMember = `select ` + memberCols + ` from members m join users u on u.id = m.user_id where m.user_id = $1`
-	insertMember = `insert into members (tenant_id, user_id, role) values ($1, $2, $3) on conflict (tenant_id, user_id) do nothing`
+	// A person who comes back starts above every version that ever was, so that
+	// no caller computed from the old membership passes for the new one.
+	insertMember = `insert into members (tenant_id, user_id, role, version)
+		select o.tenant_id, $2, $3, o.removed_version + 1 from organizations o where o.tenant_id = $1
+		on conflict (tenant_id, user_id) do nothing`
+	noteRemoved = `update organizations set removed_version = greatest(removed_version, $1)`
 	// Both leave the last owner alone; the organisation's row is locked by then,
 	// so the count is exact.
 	updateMember = `update members m set role = $2, version = m.version + 1
