@@ -250,9 +250,6 @@ func (w *world) join(org, p *client, role string) *client {
 	return nil
 }
 
-// m is a JSON object.
-type m = map[string]any
-
 // reply is an answer.
 type reply struct {
 	t      testing.TB

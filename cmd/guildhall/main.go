@@ -65,7 +65,7 @@ func rootCommand(s *shell) *cobra.Command {
 		roleCommand(s, "all", "Run the server and the workers (the usual way)"),
 		roleCommand(s, "serve", "Run only the HTTP server, as one of several replicas"),
 		roleCommand(s, "work", "Run only the workers: jobs, event relay, schedules"),
-		migrateCommand(s), openapiCommand(s), versionCommand(s),
+		migrateCommand(s), openapiCommand(s), demoCommand(s), versionCommand(s),
 		adminCommand(s), doctorCommand(s),
 	)
 	return cmd

@@ -36,6 +36,8 @@ type features struct {
 	authority *authz.Authority
 	identify  api.Identify
 	identity  *identity.Feature
+
+	organizations *organizations.Feature
 }
 
 // newFeatures is THE list of features. To add one, add a line here, a folder
@@ -51,10 +53,11 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
+	f.organizations = organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log})
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
 	f.modules = []module.Module{
 		f.identity.Module(),
-		organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log}).Module(),
+		f.organizations.Module(),
 		access.New(access.Deps{DB: d.DB, Authority: f.authority, Log: d.Log}).Module(),
 		projects.New(projects.Deps{Queue: d.Queue, Tasks: taskList, Contents: []projects.Contents{taskList}}).Module(),
 		audit.New(d.Queue).Module(),

@@ -1,11 +1,14 @@
 package organizations
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
@@ -56,6 +59,19 @@ var (
 	InvitationRevoked  = event.Define[Invitation]("invitation.revoked", "An invitation was revoked.")
 	InvitationAccepted = event.Define[Invitation]("invitation.accepted", "An invitation was accepted.")
 )
+
+// AddMember makes a person a member without an invitation: for the
+// demonstration and the command line.
+func (f *Feature) AddMember(ctx context.Context, tx *tenant.Tx, user id.ID, role string) error {
+	if _, err := tenant.Exec(ctx, tx, insertMember, tx.Scope().Organization, user, role); err != nil {
+		return err
+	}
+	m, err := tenant.One[Member](ctx, tx, selectMember, user)
+	if err != nil {
+		return fmt.Errorf("organizations.AddMember: %w", err)
+	}
+	return MemberAdded.Emit(ctx, tx, m)
+}
 
 // Module is the feature's table of contents.
 func (f *Feature) Module() module.Module {
