@@ -42,8 +42,8 @@ func (g *generator) head() {
 	problem["description"] = "A problem document (RFC 9457). Some codes add members."
 	problem["additionalProperties"] = true
 	sub(problem, "properties")["permission"] = object{
-		"type": "string", "maxLength": 100, "pattern": `^([a-z_]+\.(read|write|manage)|project:[a-z]+)$`, "examples": []any{"tasks.write"},
-		"description": "With permission_denied: the permission that is missing, or the least project role that would do, as in project:contributor.",
+		"type": "string", "maxLength": 100, "pattern": `^[a-z_]+(\.(read|write|manage)|:[a-z]+)$`, "examples": []any{"tasks.write"},
+		"description": "With permission_denied: the permission that is missing, or what one would have to be to the thing itself: project:lead, comment:author.",
 	}
 	g.doc["webhooks"] = object{}
 	if g.doc["paths"] == nil {
