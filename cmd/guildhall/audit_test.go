@@ -20,17 +20,19 @@ import (
 func drain(t testing.TB, c *client, query, after string) (numbers []int64, next string) {
 	t.Helper()
 	for {
-		r := c.get("/v1/events?" + query + "&after=" + after).want(200)
-		after = r.str("next_cursor")
-		if after == "" {
+		var page struct {
+			Data       []struct{ Sequence int64 }
+			NextCursor string `json:"next_cursor"`
+		}
+		r := c.get("/v1/events?" + query + "&after=" + after).want(200).into(&page)
+		if after = page.NextCursor; after == "" {
 			t.Fatalf("no cursor: %s", r.body)
 		}
-		n := r.len("data")
-		if n == 0 {
+		if len(page.Data) == 0 {
 			return numbers, after
 		}
-		for i := range n {
-			numbers = append(numbers, r.num(fmt.Sprintf("data.%d.sequence", i)))
+		for _, e := range page.Data {
+			numbers = append(numbers, e.Sequence)
 		}
 	}
 }

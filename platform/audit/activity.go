@@ -45,22 +45,29 @@ var endOfIDs = id.MustParse("ffffffff-ffff-ffff-ffff-ffffffffffff")
 // full by then, and planning for 9 partitions is cheap where 400 are not.
 const nearDays = 8
 
-// spans cuts the reach where the first statement ends. With an offset there is
-// one span, since rows before it would have to be counted in each.
+// spans lists what to read one after the other until a page is full: the near
+// days, then the rest. With an offset the second is the whole reach, since the
+// rows that the first one skipped count there too.
 func (r reach) spans(offset int) []reach {
 	cut := r.newest.AddDate(0, 0, -nearDays)
-	if offset > 0 || !r.oldest.Before(cut) {
+	if !r.oldest.Before(cut) {
 		return []reach{r}
 	}
-	near, far := r, r
-	near.oldest, far.newest = cut, cut.AddDate(0, 0, -1)
-	return []reach{near, far}
+	near, rest := r, r
+	near.oldest = cut
+	if offset == 0 {
+		rest.newest = cut.AddDate(0, 0, -1)
+	}
+	return []reach{near, rest}
 }
 
 // collect reads limit+1 rows of the reach, the one too many for api.Page.
 func collect[T any](ctx context.Context, v tenant.View, p api.ListParams, r reach, sql string, args ...any) ([]T, error) {
 	rows := []T{}
 	for _, s := range r.spans(p.Offset()) {
+		if p.Offset() > 0 {
+			rows = rows[:0]
+		}
 		all := append([]any{v.Scope().Organization, s.before, s.oldest, s.newest}, args...)
 		more, err := tenant.List[T](ctx, v, sql, append(all, p.Limit+1-len(rows), p.Offset())...)
 		if err != nil {
@@ -83,7 +90,7 @@ func total(ctx context.Context, v tenant.View, p api.ListParams, oldest time.Tim
 	return &n, err
 }
 
-// subjectPage is a page of activity; about is nothing, a project or a task.
+// activityPage is a page of activity; about is nothing, a project or a task.
 func activityPage(ctx context.Context, v tenant.View, p api.ListParams, oldest time.Time, rowsSQL, countSQL string, about ...any) (page.Page[event.Event], error) {
 	var none page.Page[event.Event]
 	r, err := reachOf(ctx, p, oldest)

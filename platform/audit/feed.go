@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
@@ -11,9 +12,13 @@ import (
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
-// window bounds how many numbers one statement looks through: a caller who
-// sees little of a busy organisation must not make it walk the whole log.
-const window = 2000
+// Bounds of what one statement looks through: a caller who sees little of a
+// busy organisation must not make it walk the whole log, and one who is far
+// behind must not make the planner open every partition.
+const (
+	window     = 2000 // numbers
+	windowDays = 8
+)
 
 // feed is the list envelope of the pull feed: its cursor is never null.
 type feed struct {
@@ -28,9 +33,9 @@ type listEvents struct {
 }
 
 // place is where a reader of the feed stands: the number it has read up to,
-// and the day of that event. Numbers are given in the order of writing, so
-// later numbers belong to that day or a later one, give or take a transaction
-// around midnight: one day less than the day is a bound that loses nothing.
+// and the day of that event. Numbers are given in the order of writing, so a
+// larger number belongs to the same day or a later one, give or take a
+// transaction around midnight: days less than one apart may be out of order.
 type place struct {
 	Sequence int64     `json:"s"`
 	Day      date.Date `json:"d"`
@@ -57,36 +62,40 @@ func readFeed(ctx context.Context, v tenant.View, in *listEvents) (feed, error) 
 }
 
 // follow reads on from a place until it has events or is at the end. Numbers
-// have no gap and become visible in order, so what a statement sees up to the
-// end of its window is all there will ever be.
-func follow(ctx context.Context, v tenant.View, at place, w wanted, subjects []string, limit int) (rows []event.Event, _ place, err error) {
+// have no gap and become visible in order, so what a statement sees below its
+// last event is all there will ever be.
+func follow(ctx context.Context, v tenant.View, at place, w wanted, subjects []string, limit int) ([]event.Event, place, error) {
 	org := v.Scope().Organization
 	for {
+		var rows []event.Event
 		var end []numbered
-		past, day := at.Sequence+window+1, at.Day.AddDays(-1)
+		// A smaller number is at most a day later than a larger one: all that
+		// belongs below the end is looked at if that stays a day behind.
+		past, from, to := at.Sequence+window+1, at.Day.AddDays(-1), at.Day.AddDays(windowDays)
 		err := v.Snapshot(ctx, func(b *tenant.Batch) {
-			tenant.QueueList(b, &rows, feedRows, org, at.Sequence, past, day, subjects, w.types, w.subjects, limit)
-			tenant.QueueList(b, &end, feedEnd, org, at.Sequence, past, day)
+			tenant.QueueList(b, &rows, feedRows, org, at.Sequence, past, from, to, subjects, w.types, w.subjects, limit)
+			tenant.QueueList(b, &end, feedEnd, org, at.Sequence, past, from, to.AddDays(-1))
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, at, err
-		case len(rows) == limit:
-			last := rows[len(rows)-1]
-			return rows, numbered{*last.Sequence, last.ID}.place(), nil
-		case len(rows) > 0:
-			return rows, end[0].place(), nil
-		case len(end) == 0:
-			// Nothing new, or what came next is no longer kept.
-			next, err := tenant.List[numbered](ctx, v, feedNext, org, at.Sequence, day)
+		}
+		if len(end) == 0 {
+			// Nothing new, or the next event is days away.
+			next, err := tenant.List[numbered](ctx, v, feedNext, org, at.Sequence, from)
 			if err != nil || len(next) == 0 {
-				return rows, at, err
+				return []event.Event{}, at, err
 			}
 			at = place{next[0].Sequence - 1, date.Of(event.Day(next[0].ID))}
-		case end[0].Sequence < past-1:
-			return rows, end[0].place(), nil
-		default: // a window full of what the caller may not see
-			at = end[0].place()
+			continue
+		}
+		at = end[0].place()
+		whole := len(rows)
+		rows = slices.DeleteFunc(rows, func(e event.Event) bool { return *e.Sequence > at.Sequence })
+		if len(rows) > 0 {
+			if last := rows[len(rows)-1]; whole == limit {
+				at = numbered{*last.Sequence, last.ID}.place()
+			}
+			return rows, at, nil
 		}
 	}
 }

@@ -22,17 +22,17 @@ const (
 	eventCols = `l.id, l.type, l.occurred_at, l.tenant_id, l.sequence, l.subject, l.actor, l.schema_version`
 )
 
-// The feed. $2 last number read, $3 first number past the window, $4 earliest
-// day, $5 subjects, $6 types, $7 subjects of types.
+// The feed. $2 last number read, $3 first number past the window, $4 and $5
+// the days looked at, $6 subjects, $7 types, $8 subjects of types.
 const (
 	feedRows = `select ` + event.Cols + ` from event_log e
-		where e.tenant_id = $1 and e.sequence > $2 and e.sequence < $3 and e.day >= $4 and e.subject_type = any($5)
-		and (cardinality($6::text[]) + cardinality($7::text[]) = 0 or e.type = any($6) or split_part(e.type, '.', 1) = any($7))
+		where e.tenant_id = $1 and e.sequence > $2 and e.sequence < $3 and e.day between $4 and $5 and e.subject_type = any($6)
+		and (cardinality($7::text[]) + cardinality($8::text[]) = 0 or e.type = any($7) or split_part(e.type, '.', 1) = any($8))
 		and ` + inSight + `
-		order by e.sequence limit $8`
+		order by e.sequence limit $9`
 
 	feedEnd = `select e.sequence, e.id from event_log e
-		where e.tenant_id = $1 and e.sequence > $2 and e.sequence < $3 and e.day >= $4
+		where e.tenant_id = $1 and e.sequence > $2 and e.sequence < $3 and e.day between $4 and $5
 		order by e.sequence desc limit 1`
 
 	feedNext = `select e.sequence, e.id from event_log e
