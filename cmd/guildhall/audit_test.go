@@ -488,3 +488,48 @@ func TestEveryEventCanBeRead(t *testing.T) {
 		}
 	}
 }
+
+// The clock keeps partitions ready and forgets what is past its time.
+func TestLogUpkeep(t *testing.T) {
+	t.Parallel()
+	p := newWorkplace(t)
+	p.settle()
+	name := func(days int) string {
+		return "event_log_" + time.Now().UTC().AddDate(0, 0, days).Format("20060102")
+	}
+	partition := func(days int) {
+		t.Helper()
+		p.sql(fmt.Sprintf(`create table guildhall.%[1]s (like event_log including defaults including constraints)`, name(days)))
+		p.sql(fmt.Sprintf(`alter table %s owner to guildhall_owner`, name(days)))
+		p.sql(fmt.Sprintf(`alter table event_log attach partition %s for values from ('%s') to ('%s')`, name(days),
+			time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly), time.Now().UTC().AddDate(0, 0, days+1).Format(time.DateOnly)))
+	}
+	partition(-500)
+	partition(-399)
+	p.sql(fmt.Sprintf(`drop table %s`, name(14)))
+
+	old := p.ann.post("/v1/audit-log/integrity-checks", nil, "Idempotency-Key: old").want(202).str("id")
+	running := p.ann.post("/v1/audit-log/integrity-checks", nil, "Idempotency-Key: new").want(202).str("id")
+	p.settle()
+	p.sql(`update operations set finished_at = now() - interval '31 days' where id::text = $1`, old)
+	p.sql(`update operations set status = 'running', finished_at = null, created_at = now() - interval '90 days' where id::text = $1`, running)
+	keys := len(p.sql(`select from idempotency_keys`))
+	p.sql(`update idempotency_keys set expires_at = now() - interval '1 minute'
+		where ctid = (select ctid from idempotency_keys where operation = 'check-audit-log' limit 1)`)
+
+	if err := p.app.workers.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.until("the log and what hangs on it are put in order", func() bool {
+		exists := func(days int) bool {
+			return len(p.sql(`select where to_regclass($1) is not null`, "guildhall."+name(days))) == 1
+		}
+		return exists(14) && exists(-399) && !exists(-500) &&
+			len(p.sql(`select from operations where id::text = $1`, old)) == 0 && len(p.sql(`select from idempotency_keys`)) == keys-1
+	})
+	if err := p.app.workers.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.ann.get("/v1/operations/" + running).want(200)
+	p.ann.get("/v1/operations/" + old).want(404)
+}
