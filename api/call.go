@@ -80,6 +80,13 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, 
 		return
 	}
 	if c.caller != nil {
+		if !c.allowed() {
+			// Rights may have grown since they were cached; a refusal is final only on fresh ones.
+			if err := c.authenticate(ctx, true); err != nil {
+				fail(err)
+				return
+			}
+		}
 		if err := c.authorize(ctx); err != nil {
 			fail(err)
 			return
@@ -133,9 +140,15 @@ func (c *call) authenticate(ctx context.Context, fresh bool) error {
 	return nil
 }
 
-// authorize asks for the permission; a refusal is a fact of the audit log.
+// allowed asks for the permission.
+func (c *call) allowed() bool {
+	return c.op.Access != InOrganization || c.op.AnyMember || c.kernel.Catalogue.Has(c.caller.Permissions, c.op.Can)
+}
+
+// authorize turns a missing permission into its fault; a refusal is a fact of
+// the audit log.
 func (c *call) authorize(ctx context.Context) error {
-	if c.op.Access != InOrganization || c.op.AnyMember || c.kernel.Catalogue.Has(c.caller.Permissions, c.op.Can) {
+	if c.allowed() {
 		return nil
 	}
 	f := event.Fact{Type: "call.denied", Data: map[string]any{"operation": c.op.ID, "permission": c.op.Can.Key}}
@@ -145,23 +158,25 @@ func (c *call) authorize(ctx context.Context) error {
 	return fault.Deniedf(c.op.Can.Key)
 }
 
-// withFresh repeats fn once with rights computed afresh if they were stale.
+// freshTries bounds how often a call starts again while roles change around it.
+const freshTries = 5
+
+// withFresh repeats fn with rights computed afresh while they prove stale.
 func withFresh[T any](ctx context.Context, c *call, fn func(context.Context) (T, error)) (T, error) {
-	out, err := fn(ctx)
-	if !errors.Is(err, tenant.ErrStale) {
-		return out, err
+	for range freshTries {
+		out, err := fn(ctx)
+		if !errors.Is(err, tenant.ErrStale) {
+			return out, err
+		}
+		if err := c.authenticate(ctx, true); err != nil {
+			return out, err
+		}
+		if err := c.authorize(ctx); err != nil {
+			return out, err
+		}
 	}
 	var none T
-	if err := c.authenticate(ctx, true); err != nil {
-		return none, err
-	}
-	if err := c.authorize(ctx); err != nil {
-		return none, err
-	}
-	if out, err = fn(ctx); errors.Is(err, tenant.ErrStale) {
-		return none, Unauthenticated()
-	}
-	return out, err
+	return none, fault.New(fault.Unavailable, "unavailable", "The rights in this organisation are changing quickly. Try again shortly.")
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)

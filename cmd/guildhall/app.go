@@ -216,7 +216,7 @@ func (a *app) ready(ctx context.Context) error {
 	case err != nil:
 		a.log.WarnContext(ctx, "not ready", "error", err)
 		return errors.New("the database does not answer")
-	case s.Version != latestMigration():
+	case s.Version < latestMigration(): // a newer one is safe: migrations come before the deploy
 		return fmt.Errorf("the database is at migration %d, this binary needs %d: run guildhall migrate up", s.Version, latestMigration())
 	case s.Oldest > 60:
 		return fmt.Errorf("the event relay is %.0f seconds behind: is guildhall work running?", s.Oldest)

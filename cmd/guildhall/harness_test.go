@@ -276,13 +276,14 @@ func (c *client) delete(path string, headers ...string) *reply {
 }
 
 // do sends a request; headers are "Name: value". A body that is a string or
-// []byte goes out as it is.
+// []byte goes out as it is. The answer is held against the published document.
 func (c *client) do(method, path string, body any, headers ...string) *reply {
 	c.w.t.Helper()
 	r, err := c.try(method, path, body, headers...)
 	if err != nil {
 		c.w.t.Fatalf("%s %s: %v", method, path, err)
 	}
+	conform(c.w.t, method, path, r)
 	return r
 }
 

@@ -83,14 +83,14 @@ var conformance = sync.OnceValues(func() (*openapi.Validator, error) {
 })
 
 // conform fails the test if an answer is not what the document says.
-func conform(t testing.TB, method, path string, res *http.Response, body []byte) {
+func conform(t testing.TB, method, path string, r *reply) {
 	t.Helper()
 	v, err := conformance()
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	if err := v.Check(method, path, res.StatusCode, res.Header.Get("Content-Type"), body); err != nil {
+	if err := v.Check(method, path, r.status, r.header("Content-Type"), r.body); err != nil {
 		t.Errorf("the answer breaks the contract: %v", err)
 	}
 }

@@ -176,6 +176,8 @@ func TestRemovedMemberIsOutEverywhere(t *testing.T) {
 	ann.patch("/v1/members/"+bob.user, m{"role": "guest"}).want(200)
 	there.get("/v1/roles").want(403).code("permission_denied")
 	there.with(key).get("/v1/members").want(200)
+	ann.patch("/v1/members/"+bob.user, m{"role": "admin"}).want(200)
+	there.get("/v1/roles").want(200)
 	ann.delete("/v1/members/" + bob.user).want(204)
 	bob.get("/v1/members").want(404).code("organization_not_found")
 	there.get("/v1/members").want(404).code("organization_not_found")

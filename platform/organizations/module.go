@@ -63,6 +63,9 @@ var (
 // AddMember makes a person a member without an invitation: for the
 // demonstration and the command line.
 func (f *Feature) AddMember(ctx context.Context, tx *tenant.Tx, user id.ID, role string) error {
+	if _, err := tenant.Exec(ctx, tx, lockOrganization); err != nil {
+		return err
+	}
 	if _, err := tenant.Exec(ctx, tx, insertMember, tx.Scope().Organization, user, role); err != nil {
 		return err
 	}
