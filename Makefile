@@ -22,11 +22,16 @@ test: node_modules/.done ## run every test
 	$(GO) vet ./...
 	$(GO) run ./internal/runtests -- $(GO) test $(TESTFLAGS) ./...
 
-soak: node_modules/.done ## the same tests at the counts of docs/reliability.md
-	GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run 'Soak|Kill|Race|Flood|Matrix|Hostile' ./cmd/guildhall
+SOAK := Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
+
+soak: node_modules/.done ## the same tests at big counts; writes docs/reliability.md
+	@mkdir -p bin
+	set -o pipefail; GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run '$(SOAK)' ./cmd/guildhall ./platform/identity | tee bin/soak.log | grep -E '^(---|ok|FAIL)|PROVED'
+	@{ sed '/^| test |/,$$d' docs/reliability.md; echo '| test | what it showed |'; echo '|---|---|'; \
+	  sed -n 's/.*PROVED \([^ ]*\) | /| `\1` | /p' bin/soak.log | sed 's/$$/ |/' | sort; } > bin/reliability.md && mv bin/reliability.md docs/reliability.md
 
 bench: node_modules/.done ## measure against baselines in the same run
-	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run '^$$' -bench Ratio -benchtime 1x -timeout 60m ./cmd/guildhall
+	$(GO) test -count=1 -run '^$$' -bench Ratio -benchtime 1x -timeout 60m ./cmd/guildhall | grep -E '^\||^(ok|FAIL|---)'
 
 generate: ## write the golden files anew
 	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./migrations ./cmd/guildhall

@@ -118,7 +118,7 @@ func (r *Relay) Once(ctx context.Context) (int, error) {
 const wakeChannel = "guildhall_events"
 
 // Notifier tells the relays of other processes about new events, at most
-// every 20 ms, on a connection of its own.
+// every 20 ms.
 func Notifier(ctx context.Context, db *tenant.DB, wake <-chan struct{}, log *slog.Logger) {
 	for {
 		select {

@@ -52,6 +52,9 @@ func bootstrap(ctx context.Context, url string, passwords bool) error {
 	}
 	sql := statements(cfg)
 	if passwords {
+		if cfg.Password == "" {
+			return errNoPassword
+		}
 		sql += setPasswords(password(cfg.Password, AppRole), password(cfg.Password, WorkerRole))
 	}
 	// Roles belong to the whole server, the lock to one of its databases: a
@@ -132,12 +135,20 @@ func RoleURL(adminURL, role string) (string, error) {
 	if err != nil {
 		return "", errors.New("the database URL is not valid")
 	}
+	if cfg.Password == "" {
+		return "", errNoPassword
+	}
 	parts := []string{"user=" + role, "password=" + password(cfg.Password, role)}
 	for _, kv := range strings.Fields(keywords(adminURL, cfg)) {
 		parts = append(parts, kv)
 	}
 	return strings.Join(parts, " "), nil
 }
+
+// errNoPassword refuses what would make passwords that anybody could compute.
+var errNoPassword = errors.New("the administrator's log-in has no password to derive those of guildhall_app and guildhall_worker from: " +
+	"give it one in GUILDHALL_DATABASE_URL, or set GUILDHALL_DATABASE_URL to a log-in as guildhall_worker with a password of your choice " +
+	"and GUILDHALL_DATABASE_ADMIN_URL to the administrator's")
 
 // keywords keeps what the administrator's URL says of the way to the server.
 func keywords(url string, cfg *pgx.ConnConfig) string {

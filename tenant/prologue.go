@@ -56,8 +56,7 @@ func queuePrologue(b *pgx.Batch, s Scope, readOnly bool) {
 func readPrologue(br pgx.BatchResults) (time.Time, error) {
 	var now time.Time
 	var current bool
-	var skip string
-	if err := br.QueryRow().Scan(&skip, &skip, &skip, &skip, &now, &current); err != nil {
+	if err := br.QueryRow().Scan(nil, nil, nil, nil, &now, &current); err != nil {
 		return now, fmt.Errorf("tenant prologue: %w", err)
 	}
 	if !current {

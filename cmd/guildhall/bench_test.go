@@ -26,6 +26,17 @@ import (
 // the same server, in alternating rounds; the median counts. The server is
 // durable, as in production, so a commit is a commit on both sides.
 
+// TestMain takes the benchmarks' server down with them.
+func TestMain(t *testing.M) {
+	code := t.Run()
+	if benchServer.stop != nil {
+		benchServer.stop()
+	}
+	os.Exit(code)
+}
+
+var benchServer struct{ stop func() }
+
 var durable = sync.OnceValue(func() error {
 	if os.Getenv("TEST_DATABASE_URL") != "" {
 		return nil
@@ -37,6 +48,10 @@ var durable = sync.OnceValue(func() error {
 	srv, err := pgembed.Start(context.Background(), pgembed.Config{DataDir: dir})
 	if err != nil {
 		return err
+	}
+	benchServer.stop = func() {
+		_ = srv.Stop(context.Background())
+		_ = os.RemoveAll(dir)
 	}
 	return os.Setenv("TEST_DATABASE_URL", srv.URL("postgres"))
 })

@@ -37,6 +37,13 @@ func count(small, big int) int {
 	return small
 }
 
+// proved notes what a test showed, in figures; make soak collects these lines
+// in docs/reliability.md.
+func proved(t testing.TB, format string, args ...any) {
+	t.Helper()
+	t.Logf("PROVED %s | %s", t.Name(), fmt.Sprintf(format, args...))
+}
+
 // world is one running product with a database of its own.
 type world struct {
 	t      testing.TB

@@ -42,7 +42,7 @@ func TestKillLosesNothing(t *testing.T) {
 	for _, w := range k.writers {
 		writes += len(w.done)
 	}
-	t.Logf("%d kills, %d acknowledged writes, %d of them sent again, the longest start took %s",
+	proved(t, "%d kills, %d acknowledged writes, %d of them sent again, the longest start took %s",
 		rounds, writes, k.repeats(), longest.Round(time.Millisecond))
 }
 

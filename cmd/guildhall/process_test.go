@@ -276,7 +276,7 @@ func TestRunTwice(t *testing.T) {
 	t.Parallel()
 	in := newInstance(t)
 	p := in.start(time.Minute)
-	t.Logf("from nothing to ready in %s", p.took.Round(time.Millisecond))
+	proved(t, "from nothing to ready in %s", p.took.Round(time.Millisecond))
 	person := p.world().person("Ada")
 	command := func(args ...string) (string, error) {
 		var out strings.Builder
@@ -303,13 +303,13 @@ func TestRunTwice(t *testing.T) {
 		line(t, said, "ok", check)
 	}
 	p = in.start(10 * time.Second)
-	t.Logf("the second start took %s", p.took.Round(time.Millisecond))
+	proved(t, "the second start took %s", p.took.Round(time.Millisecond))
 	person.w = p.world()
 	person.login()
 	p.kill()
 
 	p = in.start(10 * time.Second)
-	t.Logf("the start after a kill took %s", p.took.Round(time.Millisecond))
+	proved(t, "the start after a kill took %s", p.took.Round(time.Millisecond))
 	person.w = p.world()
 	person.get("/v1/users/me").want(200)
 	if n := in.sql(`select count(*) from guildhall.users where operator`); n != 1 {

@@ -173,6 +173,7 @@ func TestTasksIdempotency(t *testing.T) {
 		t.Errorf("%d tasks", n)
 	}
 	b.ann.post(b.in(b.web), m{"title": "another"}, "Idempotency-Key: key-1").want(422).code("idempotency_mismatch")
+	proved(t, "%d copies of one POST at once under one key: one task, equal answers; another body: 422", len(answers))
 }
 
 // TestTasksConcurrentCreates makes many tasks in one project at once.
@@ -200,6 +201,7 @@ func TestTasksConcurrentCreates(t *testing.T) {
 	if len(numbers) != n || len(places) != n {
 		t.Errorf("%d creates gave %d numbers and %d places", n, len(numbers), len(places))
 	}
+	proved(t, "%d creates in one project, 100 at a time: %d numbers, %d places, no error", n, len(numbers), len(places))
 }
 
 func TestTasksAreListedInPages(t *testing.T) {
