@@ -87,7 +87,7 @@ func TestFeedMissesNothingUnderLoad(t *testing.T) {
 	got := slices.Clone(before)
 	limit := time.Now().Add(2 * time.Minute)
 	for len(got) < want && time.Now().Before(limit) {
-		all, _ := drain(t, p.ben, "limit=200", "")
+		all, _ := drain(t, p.ann, "limit=200", "")
 		gapFree(t, all, 1, int64(len(all))) // from the beginning, at any moment
 		var more []int64
 		more, cursor = drain(t, p.ann, "limit=13", cursor)
@@ -163,6 +163,36 @@ func TestFeedNeedsTheRightToTheSubject(t *testing.T) {
 	}
 	if r.len("data") == 0 {
 		t.Error("it sees nothing")
+	}
+}
+
+// An invitation names an address and a role: only who may list invitations is
+// told of it, in the feed, by id and in activity.
+func TestFeedTellsOfInvitationsWhoManagesMembers(t *testing.T) {
+	t.Parallel()
+	p := newWorkplace(t)
+	p.ann.post("/v1/invitations", m{"email": "stranger@example.test", "role": "admin"}).want(201)
+	p.settle()
+	weak := p.ann.post("/v1/api-keys", m{"name": "poller", "permissions": []string{"events.read", "members.read", "projects.read"}}).want(201)
+	strong := p.ann.post("/v1/api-keys", m{"name": "sync", "permissions": []string{"events.read", "members.manage", "projects.read"}}).want(201)
+	told := p.ann.get("/v1/events?type=invitation.created&limit=200").want(200)
+	at := "/v1/events/" + told.str(fmt.Sprintf("data.%d.id", told.len("data")-1))
+	lists := []string{"/v1/events?limit=200", "/v1/activity?limit=200"}
+	for name, c := range map[string]*client{"a guest": p.cem, "a member": p.ben, "a key that reads members": p.ann.with(weak.str("key"))} {
+		for _, path := range lists {
+			if body := string(c.get(path).want(200).body); strings.Contains(body, "stranger@") || strings.Contains(body, `"invitation.`) {
+				t.Errorf("%s sees invitations in %s: %s", name, path, body)
+			}
+		}
+		c.get(at).want(404)
+	}
+	for _, c := range []*client{p.ann, p.ann.with(strong.str("key"))} {
+		for _, path := range lists {
+			if body := string(c.get(path).want(200).body); !strings.Contains(body, "stranger@") {
+				t.Errorf("who manages members misses the invitation in %s: %s", path, body)
+			}
+		}
+		c.get(at).want(200)
 	}
 }
 

@@ -26,6 +26,16 @@ func TestSubjectsOfPermissions(t *testing.T) {
 	}
 }
 
+func TestInvitationsGoWithTheirPermission(t *testing.T) {
+	t.Parallel()
+	if got := subjectsOf([]string{"events.read", "members.read"}); slices.Contains(got, "invitation") {
+		t.Errorf("who may only read members is told of invitations: %q", got)
+	}
+	if got := subjectsOf([]string{"members.manage", "members.read"}); !slices.Contains(got, "invitation") || !slices.Contains(got, "member") {
+		t.Errorf("who manages members is told of %q", got)
+	}
+}
+
 func TestParseTypes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -11,8 +11,8 @@ import (
 // also names the subjects whose events go with a permission that is not named
 // after them.
 var also = map[string][]string{
-	"members.read": {"invitation"},
-	"tasks.read":   {"label"},
+	"members.manage": {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
+	"tasks.read":     {"label"},
 }
 
 // subjects lists the kinds of subjects about which the caller may be told:
@@ -24,8 +24,8 @@ func subjectsOf(held []string) []string {
 	for _, key := range held {
 		if plural, ok := strings.CutSuffix(key, ".read"); ok {
 			out = append(out, singular(plural))
-			out = append(out, also[key]...)
 		}
+		out = append(out, also[key]...)
 	}
 	slices.Sort(out)
 	return out
