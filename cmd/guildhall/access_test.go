@@ -51,6 +51,9 @@ func TestCustomRoles(t *testing.T) {
 	// A role that exceeds an admin's rights is none of an admin's business.
 	high := ann.post("/v1/roles", m{"name": "High", "permissions": []string{"organizations.manage"}}).want(201)
 	bob.patch(high.header("Location"), m{"permissions": []string{}}).want(403)
+	if r := bob.delete(high.header("Location")).want(403).code("permission_denied"); r.str("permission") != "organizations.manage" {
+		t.Errorf("deleted: %s", r.body)
+	}
 	bob.patch("/v1/members/"+cleo.user, m{"role": "high"}).want(403)
 	ann.patch("/v1/members/"+cleo.user, m{"role": "high"}).want(200)
 	bob.patch("/v1/members/"+cleo.user, m{"role": "guest"}).want(403)
@@ -64,6 +67,8 @@ func TestCustomRoles(t *testing.T) {
 	if all := ann.get("/v1/permissions").want(200); !strings.Contains(string(all.body), `"roles":["owner","high"]`) {
 		t.Errorf("permissions: %s", all.body)
 	}
+	ann.patch("/v1/members/"+cleo.user, m{"role": "guest"}).want(200)
+	ann.delete(high.header("Location")).want(204)
 }
 
 func TestExplainAccess(t *testing.T) {

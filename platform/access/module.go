@@ -77,7 +77,7 @@ func (f *Feature) roleOperations(r *api.Router) {
 	}, f.updateRole)
 	api.Write(r, api.Op{
 		ID: "delete-role", Route: "DELETE /roles/{role_id}", Summary: "Delete a custom role", Can: RolesManage, Emits: api.Events(RoleDeleted.Type),
-		Doc:    "Deletes a role that no member and no open invitation has.",
+		Doc:    "Deletes a role that no member and no open invitation has. You must hold all that it holds.",
 		Errors: []string{"409 role_in_use"},
 	}, f.deleteRole)
 	api.Read(r, api.Op{

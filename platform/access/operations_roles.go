@@ -186,6 +186,9 @@ func (f *Feature) deleteRole(ctx context.Context, tx *tenant.Tx, in *deleteRole)
 	if !in.IfMatch.Matches(r.Version) {
 		return api.None{}, fault.StaleVersion(r)
 	}
+	if err := f.mayGive(ctx, r.Permissions, r.Guest); err != nil {
+		return api.None{}, err
+	}
 	n, err := tenant.Exec(ctx, tx, deleteRoleRow, in.RoleID)
 	if err != nil {
 		return api.None{}, err
