@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -33,7 +34,6 @@ type call struct {
 	url       url.URL
 	key       string // Idempotency-Key
 	hash      []byte // of the request
-	noneMatch string
 	userAgent string
 }
 
@@ -51,7 +51,7 @@ type answer struct {
 func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, next func(huma.Context)) {
 	ctx := hc.Context()
 	c := &call{
-		kernel: r.kernel, op: op, url: hc.URL(), noneMatch: hc.Header("If-None-Match"), userAgent: clip(hc.Header("User-Agent"), 200),
+		kernel: r.kernel, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
 		bearer: Credentials{Access: op.Access, Organization: hc.Header("Guildhall-Organization")},
 	}
 	ctx = context.WithValue(ctx, callKey{}, c)
@@ -65,9 +65,20 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, 
 		hc.SetStatus(p.Status)
 		_ = json.NewEncoder(hc.BodyWriter()).Encode(p)
 	}
+	if !cleanURL(c.url) {
+		fail(fault.New(fault.BadRequest, "bad_request", "The address holds a NUL character or is not UTF-8."))
+		return
+	}
 	if op.Access != Public {
+		if err := r.limits.peekAddress(hc); err != nil {
+			fail(err)
+			return
+		}
 		c.bearer.Bearer = bearerOf(hc.Header("Authorization"))
 		if err := c.authenticate(ctx, false); err != nil {
+			if limited := r.limits.takeAddress(hc); limited != nil {
+				err = limited
+			}
 			fail(err)
 			return
 		}
@@ -114,6 +125,23 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, 
 		c.sum(nil)
 	}
 	next(hc)
+}
+
+// cleanURL reports whether Postgres could take every word of the address.
+func cleanURL(u url.URL) bool {
+	clean := func(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+	if !clean(u.Path) {
+		return false
+	}
+	if u.RawQuery == "" {
+		return true
+	}
+	for name, values := range u.Query() {
+		if !clean(name) || slices.ContainsFunc(values, func(v string) bool { return !clean(v) }) {
+			return false
+		}
+	}
+	return true
 }
 
 func bearerOf(header string) string {
@@ -183,7 +211,11 @@ var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-
 
 func (c *call) readKey(hc huma.Context) error {
 	c.key = hc.Header("Idempotency-Key")
+	sent := c.key != ""
+	hc.EachHeader(func(name, _ string) { sent = sent || name == "Idempotency-Key" })
 	switch {
+	case sent && c.key == "":
+		return fault.Invalidf("header.Idempotency-Key", "the Idempotency-Key is empty; send 1 to 255 characters, or no key")
 	case len(c.key) > 255:
 		return fault.Invalidf("header.Idempotency-Key", "an Idempotency-Key has 1 to 255 characters")
 	case c.key != "" && c.caller == nil && !uuidForm.MatchString(c.key):
@@ -236,6 +268,9 @@ func runGuarded[Out any](ctx context.Context, c *call, fn func(context.Context) 
 		return tenant.Reply{}, err
 	}
 	r := tenant.Reply{Status: a.status, Header: a.header, Body: a.body}
+	if row, ok := any(out).(event.Subjected); ok {
+		r.Project = row.EventSubject().Project
+	}
 	if c.op.Secret && c.key != "" {
 		sealed, err := seal.SealWith([]byte(c.key), a.body, c.op.ID)
 		if err != nil {
@@ -274,10 +309,6 @@ func (c *call) answerRow(out any) (*answer, error) {
 	}
 	if tag := etag(out); tag != "" {
 		a.header["ETag"] = tag
-		if c.op.Method() == http.MethodGet && c.noneMatch == tag {
-			a.status = http.StatusNotModified
-			return a, nil
-		}
 	}
 	if row, ok := out.(Located); ok && a.status == http.StatusCreated {
 		a.header["Location"] = row.Location()

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -44,41 +45,76 @@ func newLimiters(l Limits) *limiters {
 	})}
 }
 
-// take takes a token of each bucket of the call and says how many are left in
-// the tightest one, in the RateLimit fields of draft-ietf-httpapi-ratelimit.
+// take takes a token of each bucket of the call.
 func (l *limiters) take(hc huma.Context, c *call) error {
-	type bucket struct {
-		name, key string
-		Bucket
-	}
-	var of []bucket
 	if c.caller == nil {
-		of = []bucket{{"address", "a:" + SourceAddress(hc.Context()), l.limits.Address}}
-	} else {
-		a := c.caller.Scope.Actor
-		of = []bucket{{"principal", "p:" + string(a.Kind) + a.ID.String(), l.limits.Principal}}
-		if !c.caller.Organization.IsZero() {
-			of = append(of, bucket{"organization", "o:" + c.caller.Organization.String(), l.limits.Organization})
+		return l.takeAddress(hc)
+	}
+	a := c.caller.Scope.Actor
+	if b := l.limits.Principal; b.Burst > 0 {
+		if err := l.spend(hc, "principal", b, l.bucket("p:"+string(a.Kind)+a.ID.String(), b), true); err != nil {
+			return err
 		}
 	}
-	for i, b := range of {
-		if b.Burst == 0 {
-			continue
-		}
-		lim, _ := l.buckets.ComputeIfAbsent(b.key, func() (*rate.Limiter, bool) {
-			return rate.NewLimiter(rate.Limit(b.Rate), b.Burst), false
-		})
-		ok := lim.Allow()
-		left := math.Max(0, math.Floor(lim.Tokens()))
-		if i == 0 || !ok {
-			hc.SetHeader("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=%d`, b.name, b.Burst, int(math.Ceil(float64(b.Burst)/b.Rate))))
-			hc.SetHeader("RateLimit", fmt.Sprintf(`"%s";r=%.0f;t=%d`, b.name, left, int(math.Ceil(1/b.Rate))))
-		}
-		if !ok {
-			f := fault.New(fault.RateLimited, "rate_limited", "Too many requests. Wait as long as Retry-After says.")
-			f.RetryAfter = time.Duration(math.Ceil(1/b.Rate)) * time.Second
-			return f
-		}
+	if b := l.limits.Organization; b.Burst > 0 && !c.caller.Organization.IsZero() {
+		return l.spend(hc, "organization", b, l.bucket("o:"+c.caller.Organization.String(), b), false)
 	}
 	return nil
+}
+
+// addressBucket is the bucket of a client's address; of IPv6, that of its /64,
+// which is what one client is given.
+func (l *limiters) addressBucket(hc huma.Context) *rate.Limiter {
+	addr := SourceAddress(hc.Context())
+	if a, err := netip.ParseAddr(addr); err == nil && a.Is6() {
+		addr = netip.PrefixFrom(a, 64).Masked().String()
+	}
+	return l.bucket("a:"+addr, l.limits.Address)
+}
+
+func (l *limiters) bucket(key string, b Bucket) *rate.Limiter {
+	lim, _ := l.buckets.ComputeIfAbsent(key, func() (*rate.Limiter, bool) {
+		return rate.NewLimiter(rate.Limit(b.Rate), b.Burst), false
+	})
+	return lim
+}
+
+// takeAddress takes a token of the address, for a call that nobody stands
+// behind: a public one, or one with credentials that are no good.
+func (l *limiters) takeAddress(hc huma.Context) error {
+	b := l.limits.Address
+	if b.Burst == 0 {
+		return nil
+	}
+	return l.spend(hc, "address", b, l.addressBucket(hc), true)
+}
+
+// peekAddress refuses an address whose bucket is empty, before its credentials
+// cost anything.
+func (l *limiters) peekAddress(hc huma.Context) error {
+	if b := l.limits.Address; b.Burst > 0 && l.addressBucket(hc).Tokens() < 1 {
+		return limited(b)
+	}
+	return nil
+}
+
+// spend takes a token and, if show is set or none was left, says what is left
+// in the RateLimit fields of draft-ietf-httpapi-ratelimit.
+func (l *limiters) spend(hc huma.Context, name string, b Bucket, lim *rate.Limiter, show bool) error {
+	ok := lim.Allow()
+	if show || !ok {
+		left := math.Max(0, math.Floor(lim.Tokens()))
+		hc.SetHeader("RateLimit-Policy", fmt.Sprintf(`"%s";q=%d;w=%d`, name, b.Burst, int(math.Ceil(float64(b.Burst)/b.Rate))))
+		hc.SetHeader("RateLimit", fmt.Sprintf(`"%s";r=%.0f;t=%d`, name, left, int(math.Ceil(1/b.Rate))))
+	}
+	if !ok {
+		return limited(b)
+	}
+	return nil
+}
+
+func limited(b Bucket) error {
+	f := fault.New(fault.RateLimited, "rate_limited", "Too many requests. Wait as long as Retry-After says.")
+	f.RetryAfter = time.Duration(math.Ceil(1/b.Rate)) * time.Second
+	return f
 }

@@ -3,13 +3,12 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/guildhall-dev/guildhall/internal/fault"
 )
 
 // Optional is a field of a merge patch (RFC 7396): absent, null, or a value.
@@ -77,11 +76,12 @@ func (m *IfMatch) UnmarshalText(b []byte) error {
 	if s == "*" {
 		return nil
 	}
-	inner, ok := strings.CutPrefix(s, `"`)
+	// A proxy that compresses makes the tag weak; the version is exact all the same.
+	inner, ok := strings.CutPrefix(strings.TrimPrefix(s, "W/"), `"`)
 	inner, ok2 := strings.CutSuffix(inner, `"`)
 	v, err := strconv.ParseInt(inner, 10, 64)
 	if !ok || !ok2 || err != nil || v < 0 {
-		return fault.Invalidf("header.If-Match", `If-Match is an ETag of this row, such as "3"`)
+		return errors.New(`is an ETag of this row, such as "3"`)
 	}
 	m.Set, m.Version = true, v
 	return nil
@@ -93,7 +93,7 @@ func (m IfMatch) Matches(v int64) bool { return !m.Set || m.Version == v }
 // Schema describes the header.
 func (IfMatch) Schema(huma.Registry) *huma.Schema {
 	n := 30
-	return &huma.Schema{Type: huma.TypeString, MaxLength: &n, Pattern: `^(\*|"[0-9]+")$`, Examples: []any{`"3"`},
+	return &huma.Schema{Type: huma.TypeString, MaxLength: &n, Pattern: `^(\*|(W/)?"[0-9]+")$`, Examples: []any{`"3"`},
 		Description: "The ETag of the row as you know it; a change of a newer version answers 412."}
 }
 

@@ -149,7 +149,11 @@ func fromHuma(ctx context.Context, status int, msg string, errs []error) huma.St
 			return p
 		case errors.As(err, &d):
 			// The offending value is left out: it may be a secret.
-			p.Errors = append(p.Errors, fault.Field{Pointer: pointer(d.Location), Message: clip(d.Message, 1000)})
+			at := pointer(d.Location)
+			if name, ok := strings.CutPrefix(d.Message, "expected required property "); ok && !strings.HasPrefix(d.Location, "query") {
+				at += "/" + strings.TrimSuffix(name, " to be present") // point at the field, as a form needs it
+			}
+			p.Errors = append(p.Errors, fault.Field{Pointer: clip(at, 500), Message: clip(d.Message, 1000)})
 		case err != nil:
 			p.Errors = append(p.Errors, fault.Field{Pointer: "", Message: "could not be read"})
 		}

@@ -199,6 +199,12 @@ func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (O
 // comes from a read of its own, so that no transaction stays open.
 func Stream[In any](r *Router, op Op, contentType string, fn func(ctx context.Context, v tenant.View, in *In, w io.Writer) error) {
 	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		// Stale rights must show before the status is out.
+		if _, err := withFresh(ctx, c, func(ctx context.Context) (int, error) {
+			return tenant.Value[int](ctx, c.kernel.DB.View(c.caller.Scope), `select 1`)
+		}); err != nil {
+			return nil, err
+		}
 		if op.Audited {
 			if err := c.recordRead(ctx, nil); err != nil {
 				return nil, err

@@ -35,9 +35,6 @@ func (r *Router) Handler() http.Handler {
 		if strings.HasPrefix(req.URL.Path, "/v1/") {
 			h.Set("Cache-Control", "no-store")
 			h.Set("Vary", "Authorization, Guildhall-Organization")
-			if req.Method == http.MethodGet {
-				h.Set("Cache-Control", "private, no-cache")
-			}
 		}
 		defer func() {
 			if v := recover(); v != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	lockListener = `select pg_advisory_xact_lock(hashtextextended($1::text || ' ' || $2, 7301))`
+	lockListener = `select pg_try_advisory_xact_lock(hashtextextended($1::text || ' ' || $2, 7301))`
 	takeBatch    = `delete from event_batches where tenant_id = $1 and listener = $2 and position = (
 		select min(position) from event_batches where tenant_id = $1 and listener = $2)
 		returning event_ids, days`
@@ -49,12 +49,17 @@ func ListenJob(listeners []Listener) jobs.Definition {
 	})
 }
 
-// hearOne lets the listener hear its oldest batch. The lock makes a second job
-// for the same listener wait rather than overtake; it then finds what is left.
+// hearOne lets the listener hear its oldest batch. The lock keeps a second job
+// for the same listener from overtaking: it comes back a second later, since a
+// batch may have come during the first one's last, empty look.
 func hearOne(ctx context.Context, db *tenant.DB, s tenant.Scope, l Listener) (more bool, err error) {
 	err = db.Write(ctx, s, func(tx *tenant.Tx) error {
-		if _, err := tenant.Exec(ctx, tx, lockListener, s.Organization.String(), l.Name); err != nil {
+		mine, err := tenant.Value[bool](ctx, tx, lockListener, s.Organization.String(), l.Name)
+		if err != nil {
 			return err
+		}
+		if !mine { // waiting here would hold a connection
+			return jobs.Later(time.Second)
 		}
 		b, err := tenant.One[batch](ctx, tx, takeBatch, s.Organization, l.Name)
 		if errors.Is(err, tenant.ErrNoRows) {

@@ -13,7 +13,7 @@ import (
 // trace) are recorded after the fact, one row per actor, operation and minute.
 const recordFact = `with seen as (
 	update event_log set occurrences = occurrences + 1
-	where tenant_id = $1 and day = $2 and type = $4 and actor_kind = $6 and actor_id is not distinct from $7 and operation = $8
+	where tenant_id = $1 and day = $2 and id > $13 and type = $4 and actor_kind = $6 and actor_id is not distinct from $7 and operation = $8
 		and subject_id is not distinct from $12 and occurred_at > now() - interval '1 minute' and occurred_at >= $2::date
 	returning 1
 )
@@ -38,7 +38,18 @@ func Record(ctx context.Context, db *tenant.DB, s tenant.Scope, f Fact) error {
 	eid := id.New()
 	return db.Write(ctx, s, func(tx *tenant.Tx) error {
 		_, err := tenant.Exec(ctx, tx, recordFact, s.Organization, Day(eid), eid, f.Type, subjectOf(f.Type),
-			string(s.Actor.Kind), orNull(s.Actor.ID), s.Operation, s.RequestID, s.SourceAddress, raw, orNull(f.Subject))
+			string(s.Actor.Kind), orNull(s.Actor.ID), s.Operation, s.RequestID, s.SourceAddress, raw, orNull(f.Subject), aMinuteAgo(eid))
 		return err
 	})
+}
+
+// aMinuteAgo is the least id of the minute before i, so that the primary key
+// finds the facts to add to.
+func aMinuteAgo(i id.ID) (floor id.ID) {
+	ms := int64(i[0])<<40 | int64(i[1])<<32 | int64(i[2])<<24 | int64(i[3])<<16 | int64(i[4])<<8 | int64(i[5])
+	ms -= 61_000
+	for b := range 6 {
+		floor[b] = byte(ms >> (40 - 8*b))
+	}
+	return floor
 }

@@ -175,7 +175,7 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 		Schema: schema, Logger: quiet(log), Queues: queues, Workers: workers, PeriodicJobs: periodic,
 		JobTimeout: time.Minute, RescueStuckJobsAfter: 2 * time.Minute,
 		FetchPollInterval: 500 * time.Millisecond, FetchCooldown: 20 * time.Millisecond,
-		ErrorHandler: &errorLog{log}, SoftStopTimeout: 20 * time.Second,
+		ErrorHandler: &errorLog{log}, SoftStopTimeout: 8 * time.Second,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jobs.NewWorkers: %w", err)
@@ -192,7 +192,7 @@ func (w *Workers) Stop(ctx context.Context) error {
 	if err := w.client.Stop(ctx); err == nil || !errors.Is(err, ctx.Err()) {
 		return err
 	}
-	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	return w.client.StopAndCancel(hard)
 }

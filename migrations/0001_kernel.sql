@@ -25,11 +25,12 @@ create table idempotency_keys (
 	status smallint not null,
 	headers jsonb not null,
 	body bytea,
+	project_id uuid,
 	expires_at timestamptz not null,
 	constraint idempotency_keys_pkey primary key (tenant_id, principal, operation, key_hash)
 );
 create index idempotency_keys_expires on idempotency_keys (tenant_id, expires_at);
-comment on table idempotency_keys is 'tenant: replies kept for 72 hours, written in the transaction of the effect';
+comment on table idempotency_keys is 'tenant: replies kept for 72 hours, written in the transaction of the effect; one about a project is replayed only to who still sees it';
 select protect_tenant_table('idempotency_keys');
 
 create table global_idempotency_keys (

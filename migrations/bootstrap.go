@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -138,34 +139,21 @@ func RoleURL(adminURL, role string) (string, error) {
 	if cfg.Password == "" {
 		return "", errNoPassword
 	}
-	parts := []string{"user=" + role, "password=" + password(cfg.Password, role)}
-	for _, kv := range strings.Fields(keywords(adminURL, cfg)) {
-		parts = append(parts, kv)
+	if u, err := url.Parse(adminURL); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
+		u.User = url.UserPassword(role, password(cfg.Password, role))
+		q := u.Query()
+		q.Del("user")
+		q.Del("password")
+		u.RawQuery = q.Encode()
+		return u.String(), nil
 	}
-	return strings.Join(parts, " "), nil
+	return adminURL + " user=" + role + " password=" + password(cfg.Password, role), nil // the last one counts
 }
 
 // errNoPassword refuses what would make passwords that anybody could compute.
 var errNoPassword = errors.New("the administrator's log-in has no password to derive those of guildhall_app and guildhall_worker from: " +
 	"give it one in GUILDHALL_DATABASE_URL, or set GUILDHALL_DATABASE_URL to a log-in as guildhall_worker with a password of your choice " +
 	"and GUILDHALL_DATABASE_ADMIN_URL to the administrator's")
-
-// keywords keeps what the administrator's URL says of the way to the server.
-func keywords(url string, cfg *pgx.ConnConfig) string {
-	s := fmt.Sprintf("host=%s port=%d dbname=%s", cfg.Host, cfg.Port, cfg.Database)
-	mode := "prefer"
-	if cfg.TLSConfig == nil {
-		mode = "disable"
-	} else if len(cfg.Fallbacks) == 0 {
-		mode = "require"
-	}
-	for _, m := range []string{"verify-full", "verify-ca"} {
-		if strings.Contains(url, "sslmode="+m) {
-			mode = m
-		}
-	}
-	return s + " sslmode=" + mode
-}
 
 func password(admin, role string) string {
 	key, err := hkdf.Key(sha256.New, []byte(admin), nil, "guildhall database log-in "+role, 24)

@@ -565,6 +565,7 @@ create table idempotency_keys (
 	status smallint not null,
 	headers jsonb not null,
 	body bytea,
+	project_id uuid,
 	expires_at timestamp with time zone not null,
 	constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, principal, operation, key_hash)
 );
@@ -575,7 +576,7 @@ create policy platform on idempotency_keys to guildhall_platform using (true) wi
 create policy tenant on idempotency_keys to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on idempotency_keys to guildhall_app;
 grant delete, select on idempotency_keys to guildhall_platform;
-comment on table idempotency_keys is 'tenant: replies kept for 72 hours, written in the transaction of the effect';
+comment on table idempotency_keys is 'tenant: replies kept for 72 hours, written in the transaction of the effect; one about a project is replayed only to who still sees it';
 
 create table identity_log (
 	id uuid not null,

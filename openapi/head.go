@@ -16,7 +16,7 @@ A thing that does not exist and a thing that the caller may not see give the sam
 
 **Lists** are ` + "`{data, next_cursor}`" + `. Pass ` + "`next_cursor`" + ` as ` + "`cursor`" + ` for the next page.
 
-**Changes.** Every write takes an ` + "`Idempotency-Key`" + `: the same request sent again within 72 hours has no second effect and gets
+**Changes.** Every write but those of log-ins and passwords takes an ` + "`Idempotency-Key`" + `: the same request sent again within 72 hours has no second effect and gets
 the stored answer. Rows with a ` + "`version`" + ` carry an ` + "`ETag`" + `; send it as ` + "`If-Match`" + ` to refuse a change of a newer version.
 PATCH is a JSON merge patch: it sets the fields that it names.
 
@@ -27,8 +27,8 @@ PATCH is a JSON merge patch: it sets the fields that it names.
 func (g *generator) head() {
 	g.doc["info"] = object{
 		"title": "Guildhall", "version": contractVersion, "description": about,
-		"contact": object{"name": "Guildhall", "url": "https://guildhall.dev/support", "email": "support@guildhall.dev"},
-		"license": object{"name": "Proprietary", "url": "https://guildhall.dev/license"},
+		"contact": object{"name": "The Guildhall project", "url": "https://github.com/guildhall-dev/guildhall"},
+		"license": object{"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 	}
 	g.doc["servers"] = []any{object{"url": "/", "description": "This installation (production).", "x-internal": false}}
 	comp := sub(g.doc, "components")
@@ -95,7 +95,7 @@ func headers() object {
 		"X-Request-Id":                text("Names the request in the log; the client's own if it sent a fit one.", 100, "0198c1f2-7b1e-7c3a-9d52-3f4b8a6e1c07"),
 		"Access-Control-Allow-Origin": text("The request's Origin, where the installation allows it.", 300, "https://shop.example.org"),
 		"WWW-Authenticate":            text("How to authenticate.", 100, "Bearer"),
-		"ETag":                        text("The version of the row, for If-Match and If-None-Match.", 30, `"3"`),
+		"ETag":                        text("The version of the row, for If-Match.", 30, `"3"`),
 		"Location":                    text("Path of the new row.", 500, "/v1/tasks/0198c1f2-7b1e-7c3a-9d52-3f4b8a6e1c07"),
 		"Link":                        text("The next page, as rel=\"next\" (RFC 8288); absent on the last one.", 5000, `</v1/tasks?cursor=eyJ>; rel="next"`),
 		"Idempotency-Replayed":        text("\"true\" when the answer was stored by an earlier request with the same Idempotency-Key.", 5, "true"),
@@ -116,8 +116,5 @@ func parameters() object {
 		"IdempotencyKeyAnonymous": header("Idempotency-Key",
 			"A UUID, fresh for each intended effect. Sent again within 72 hours it answers what was answered before.",
 			object{"type": "string", "format": "uuid", "maxLength": 36}),
-		"IfNoneMatch": header("If-None-Match",
-			"The ETag of the row as you know it: 304 without a body if it is still that.",
-			object{"type": "string", "maxLength": 30, "pattern": asciiText, "examples": []any{`"3"`}}),
 	}
 }

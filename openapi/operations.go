@@ -96,9 +96,6 @@ func (g *generator) parameters(op api.Registered, doc object) {
 	} else if op.Write {
 		list = append(list, ref("parameters", "IdempotencyKey"))
 	}
-	if op.Method() == http.MethodGet && versioned(op) {
-		list = append(list, ref("parameters", "IfNoneMatch"))
-	}
 	if len(list) > 0 {
 		doc["parameters"] = list
 	}
@@ -135,9 +132,6 @@ func (g *generator) success(op api.Registered, responses object) {
 		first = status
 	}
 	g.otherStatuses(op, responses, first)
-	if op.Method() == http.MethodGet && versioned(op) {
-		responses["304"] = object{"description": "Not modified: the row is still the one of If-None-Match.", "headers": headerRefs("ETag")}
-	}
 }
 
 // otherStatuses repeats the answer under the further statuses that its type

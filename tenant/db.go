@@ -60,6 +60,22 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return db, nil
 }
 
+// acquireWait bounds the wait for a connection, so that a full pool answers
+// "unavailable" while callers still listen.
+const acquireWait = 5 * time.Second
+
+// acquire takes a connection from the pool. Whoever holds one must not ask for
+// a second: a pool full of such callers would wait for itself.
+func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	wait, cancel := context.WithTimeout(ctx, acquireWait)
+	defer cancel()
+	conn, err := db.pool.Acquire(wait)
+	if err != nil && ctx.Err() == nil && wait.Err() != nil {
+		return nil, unavailable(err)
+	}
+	return conn, translate(err)
+}
+
 // Close waits for running statements and closes the pool.
 func (db *DB) Close() { db.pool.Close() }
 

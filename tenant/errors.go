@@ -1,8 +1,12 @@
 package tenant
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -13,8 +17,14 @@ import (
 // on: the constraint's name is the code. Raw database text stays in the cause,
 // which only the log sees.
 func translate(err error) error {
+	if err == nil || fault.As(err) != nil || errors.Is(err, context.Canceled) {
+		return err
+	}
 	var pg *pgconn.PgError
-	if err == nil || fault.As(err) != nil || !errors.As(err, &pg) {
+	if !errors.As(err, &pg) {
+		if disconnected(err) {
+			return unavailable(err)
+		}
 		return err
 	}
 	name := pg.ConstraintName
@@ -29,10 +39,23 @@ func translate(err error) error {
 		return fault.New(fault.Invalid, name, "Refers to something that does not exist: %s.", words).Because(err)
 	case "23514": // check
 		return fault.New(fault.Invalid, name, "Breaks the rule %s.", words).Because(err)
-	case "53300", "57P01", "57P02", "57P03":
-		return fault.New(fault.Unavailable, "unavailable", "The database is not available. Try again shortly.").Because(err)
+	case "53300", "57P01", "57P02", "57P03", "57014", "25P03", "55P03": // too many, ending, starting, out of time
+		return unavailable(err)
 	}
 	return err
+}
+
+// disconnected reports whether the database was not reached or went away.
+func disconnected(err error) bool {
+	var dial *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &dial) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+func unavailable(cause error) error {
+	f := fault.New(fault.Unavailable, "unavailable", "The database is not available. Try again shortly.").Because(cause)
+	f.RetryAfter = time.Second
+	return f
 }
 
 // retryable reports whether Postgres gave up a transaction that can simply be

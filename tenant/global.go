@@ -17,7 +17,12 @@ type GlobalView struct{ db *DB }
 func (db *DB) Global() GlobalView { return GlobalView{db} }
 
 func (v GlobalView) query(ctx context.Context, sql string, args []any, scan func(pgx.Rows) error) error {
-	rows, err := v.db.pool.Query(ctx, sql, args...)
+	conn, err := v.db.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	rows, err := conn.Query(ctx, sql, args...)
 	if err != nil {
 		return translate(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
+	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
 // Claim asks that an operation has its effect once. Its scope is the
@@ -30,6 +31,9 @@ type Reply struct {
 	Status int
 	Header map[string]string
 	Body   []byte
+	// Project is what the reply is about, where the right to see it is the right
+	// to see the project: a repeat asks for that right again.
+	Project *id.ID
 }
 
 // keyLife is how long a reply is kept.
@@ -45,18 +49,19 @@ type keyTable struct{ find, store string }
 // second effect impossible is the primary key.
 var (
 	tenantKeys = keyTable{
-		find: `select request_hash, status, headers, body from idempotency_keys
-			where tenant_id = current_setting('app.tenant_id')::uuid and principal = $1 and operation = $2 and key_hash = $3 and expires_at > now()`,
-		store: `insert into idempotency_keys (tenant_id, principal, operation, key_hash, request_hash, status, headers, body, expires_at)
-			values (current_setting('app.tenant_id')::uuid, $1, $2, $3, $4, $5, $6, $7, now() + interval '` + keyLife + `')
+		find: `select request_hash, status, headers, body,
+				project_id is null or exists (select from project_access a where a.tenant_id = idempotency_keys.tenant_id and a.project_id = idempotency_keys.project_id)
+			from idempotency_keys where tenant_id = current_setting('app.tenant_id')::uuid and principal = $1 and operation = $2 and key_hash = $3 and expires_at > now()`,
+		store: `insert into idempotency_keys (tenant_id, principal, operation, key_hash, request_hash, status, headers, body, project_id, expires_at)
+			values (current_setting('app.tenant_id')::uuid, $1, $2, $3, $4, $5, $6, $7, $8, now() + interval '` + keyLife + `')
 			on conflict (tenant_id, principal, operation, key_hash) do update set request_hash = excluded.request_hash, status = excluded.status,
-				headers = excluded.headers, body = excluded.body, expires_at = excluded.expires_at where idempotency_keys.expires_at <= now()`,
+				headers = excluded.headers, body = excluded.body, project_id = excluded.project_id, expires_at = excluded.expires_at where idempotency_keys.expires_at <= now()`,
 	}
 	globalKeys = keyTable{
-		find: `select request_hash, status, headers, body from global_idempotency_keys
+		find: `select request_hash, status, headers, body, true from global_idempotency_keys
 			where principal = $1 and operation = $2 and key_hash = $3 and expires_at > now()`,
 		store: `insert into global_idempotency_keys (principal, operation, key_hash, request_hash, status, headers, body, expires_at)
-			values ($1, $2, $3, $4, $5, $6, $7, now() + interval '` + keyLife + `')
+			select $1, $2, $3, $4, $5, $6, $7, now() + interval '` + keyLife + `' where $8::uuid is null -- nothing global has a project
 			on conflict (principal, operation, key_hash) do update set request_hash = excluded.request_hash, status = excluded.status,
 				headers = excluded.headers, body = excluded.body, expires_at = excluded.expires_at where global_idempotency_keys.expires_at <= now()`,
 	}
@@ -85,11 +90,14 @@ func (c *Claim) readLookup(br pgx.BatchResults) (*Reply, error) {
 	}
 	var hash []byte
 	var r Reply
-	err := br.QueryRow().Scan(&hash, &r.Status, &r.Header, &r.Body)
+	var visible bool
+	err := br.QueryRow().Scan(&hash, &r.Status, &r.Header, &r.Body, &visible)
 	switch {
 	case err == nil && subtle.ConstantTimeCompare(hash, c.Hash) != 1:
 		return nil, fault.New(fault.Invalid, "idempotency_mismatch",
 			"This Idempotency-Key was used with another request. Use a new key for a new request.")
+	case err == nil && !visible:
+		return nil, fault.New(fault.NotFound, "not_found", "What this request was answered with is not there for you any more.")
 	case err == nil:
 		return &r, nil
 	case !errors.Is(err, pgx.ErrNoRows):
@@ -108,7 +116,7 @@ func (c *Claim) queueStore(o *open, t keyTable, r Reply) {
 	if header == nil {
 		header = map[string]string{}
 	}
-	o.Queue(t.store, c.Principal, c.Operation, c.keyHash(), c.Hash, r.Status, header, r.Body)
+	o.Queue(t.store, c.Principal, c.Operation, c.keyHash(), c.Hash, r.Status, header, r.Body, r.Project)
 }
 
 // keyLocks lets copies of a request that meet in one process wait here rather

@@ -100,7 +100,7 @@ func (db *DB) transact(ctx context.Context, c *Claim, prologue func(*pgx.Batch),
 }
 
 func (db *DB) transactOnce(ctx context.Context, c *Claim, prologue func(*pgx.Batch), keys keyTable, fn func(*open) (Reply, error)) (reply Reply, replayed bool, err error) {
-	pc, err := db.pool.Acquire(ctx)
+	pc, err := db.acquire(ctx)
 	if err != nil {
 		return Reply{}, false, err
 	}

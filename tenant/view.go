@@ -24,7 +24,12 @@ func (v View) query(ctx context.Context, sql string, args []any, scan func(pgx.R
 	b := &pgx.Batch{}
 	queuePrologue(b, v.scope, true)
 	b.Queue(sql, args...)
-	br := v.db.pool.SendBatch(ctx, b)
+	conn, err := v.db.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	br := conn.SendBatch(ctx, b)
 	defer func() {
 		if cerr := br.Close(); err == nil && cerr != nil {
 			err = cerr
@@ -85,9 +90,9 @@ func (v View) Snapshot(ctx context.Context, fill func(*Batch)) (err error) {
 	all.QueuedQueries = append(all.QueuedQueries, wanted.pgx.QueuedQueries...)
 	all.Queue("commit")
 
-	conn, err := v.db.pool.Acquire(ctx)
+	conn, err := v.db.acquire(ctx)
 	if err != nil {
-		return translate(err)
+		return err
 	}
 	defer conn.Release()
 	br := conn.SendBatch(ctx, all)

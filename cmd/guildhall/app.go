@@ -161,7 +161,7 @@ func (a *app) work(ctx context.Context) error {
 		return fmt.Errorf("start the workers: %w", err)
 	}
 	a.relay.Run(ctx)
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 25*time.Second)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 9*time.Second)
 	defer cancel()
 	return a.workers.Stop(stop)
 }

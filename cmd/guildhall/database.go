@@ -109,7 +109,7 @@ func (d *database) close() error {
 	if d.private == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	return d.private.Stop(ctx)
 }

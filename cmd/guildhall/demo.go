@@ -8,13 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/guildhall-dev/guildhall/internal/config"
 	"github.com/guildhall-dev/guildhall/internal/date"
+	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/obs"
 	"github.com/guildhall-dev/guildhall/tenant"
@@ -44,11 +48,11 @@ func demoCommand(s *shell) *cobra.Command {
 				return err
 			}
 			defer a.close()
-			empty, err := a.empty(ctx)
+			wanted, err := a.wantsDemo(ctx)
 			if err != nil {
 				return err
 			}
-			if !empty {
+			if !wanted {
 				return errors.New("somebody has an account here already; the demonstration is for an empty instance")
 			}
 			return a.demo(ctx, s.out)
@@ -61,17 +65,29 @@ func (s *shell) firstStart(ctx context.Context, a *app, cfg config.Config) error
 	if !cfg.DemoEnabled() {
 		return nil
 	}
-	empty, err := a.empty(ctx)
-	if err != nil || !empty {
+	wanted, err := a.wantsDemo(ctx)
+	if err != nil || !wanted {
 		return err
 	}
 	return a.demo(ctx, s.out)
 }
 
-// empty reports whether nobody has an account yet.
-func (a *app) empty(ctx context.Context) (bool, error) {
-	return tenant.Value[bool](ctx, a.db.Global(), `select not exists (select from users)`)
+// wantsDemo reports whether nobody has an account yet but the people of a
+// demonstration that was cut short before its password was shown.
+func (a *app) wantsDemo(ctx context.Context) (bool, error) {
+	strangers, err := tenant.Value[bool](ctx, a.db.Global(), `select exists (select from users where email_key <> all($1))`, []string{demoOwner, demoMember})
+	if err != nil || strangers {
+		return false, err
+	}
+	_, err = os.Stat(a.demoMark())
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
 }
+
+// demoMark is a file that says that the demonstration was shown.
+func (a *app) demoMark() string { return filepath.Join(a.cfg.DataDir, "demo-shown") }
 
 const (
 	demoOwner  = "owner@demo.test"
@@ -82,18 +98,21 @@ const (
 // prints once how to get in. Nobody else ever learns the password.
 func (a *app) demo(ctx context.Context, out io.Writer) error {
 	password := rand.Text()[:16]
-	if _, err := a.features.identity.CreateUser(ctx, a.db, "Demo owner", demoOwner, password); err != nil {
-		return fmt.Errorf("demo: %w", err)
+	if _, err := a.demoPerson(ctx, "Demo owner", demoOwner, password); err != nil {
+		return err
 	}
-	member, err := a.features.identity.CreateUser(ctx, a.db, "Demo member", demoMember, password)
+	member, err := a.demoPerson(ctx, "Demo member", demoMember, password)
 	if err != nil {
-		return fmt.Errorf("demo: %w", err)
+		return err
 	}
 	owner, err := a.demoLogin(ctx, demoOwner, password)
 	if err != nil {
 		return err
 	}
-	org, err := owner.make(ctx, "/v1/organizations", m{"name": "Harbour Bikes", "slug": "harbour-bikes"})
+	org, err := owner.find(ctx, "/v1/organizations", "slug", "harbour-bikes")
+	if err == nil && org == "" {
+		org, err = owner.make(ctx, "/v1/organizations", m{"name": "Harbour Bikes", "slug": "harbour-bikes"})
+	}
 	if err != nil {
 		return err
 	}
@@ -118,9 +137,24 @@ func (a *app) demo(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(out, "\n  The demonstration organisation Harbour Bikes is ready. This is shown once.\n\n"+
-		"    address   %s\n    e-mail    %s   (or %s)\n    password  %s\n\n", a.cfg.PublicURL, demoOwner, demoMember, password)
-	return err
+	if _, err := fmt.Fprintf(out, "\n  The demonstration organisation Harbour Bikes is ready. This is shown once.\n\n"+
+		"    address   %s\n    e-mail    %s   (or %s)\n    password  %s\n\n", a.cfg.PublicURL, demoOwner, demoMember, password); err != nil {
+		return err
+	}
+	return os.WriteFile(a.demoMark(), nil, 0o600)
+}
+
+// demoPerson makes a person of the demonstration, or takes the one that a first
+// start left behind.
+func (a *app) demoPerson(ctx context.Context, name, email, password string) (id.ID, error) {
+	user, err := a.features.identity.CreateUser(ctx, a.db, name, email, password)
+	if fault.Is(err, fault.Conflict) {
+		user, err = a.features.identity.Unlock(ctx, email, password)
+	}
+	if err != nil {
+		return id.Nil, fmt.Errorf("demo: %w", err)
+	}
+	return user, nil
 }
 
 // m is a JSON object.
@@ -153,12 +187,33 @@ func (c *inside) make(ctx context.Context, path string, body m) (string, error) 
 	return made.ID, c.call(ctx, "POST", path, body, &made)
 }
 
-func (c *inside) call(ctx context.Context, method, path string, body m, out any) error {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
+// find returns the id of the row of a list whose field has the value, or "".
+func (c *inside) find(ctx context.Context, path, field, value string) (string, error) {
+	var list struct {
+		Data []m `json:"data"`
 	}
-	req, err := http.NewRequestWithContext(ctx, method, path, bytes.NewReader(raw))
+	if err := c.call(ctx, "GET", path, nil, &list); err != nil {
+		return "", err
+	}
+	for _, row := range list.Data {
+		if row[field] == value {
+			found, _ := row["id"].(string)
+			return found, nil
+		}
+	}
+	return "", nil
+}
+
+func (c *inside) call(ctx context.Context, method, path string, body m, out any) error {
+	var in io.Reader = http.NoBody
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		in = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, path, in)
 	if err != nil {
 		return err
 	}
@@ -197,8 +252,17 @@ type demoProject struct {
 // make fills a project; the tasks' states, priorities, labels, people and
 // dates take turns, so that every view has something to show.
 func (p demoProject) make(ctx context.Context, owner, second *inside, member string) error {
-	project, err := owner.make(ctx, "/v1/projects", m{"name": p.name, "key": p.key, "description": p.description})
+	project, err := owner.find(ctx, "/v1/projects", "key", p.key)
+	if err == nil && project == "" {
+		project, err = owner.make(ctx, "/v1/projects", m{"name": p.name, "key": p.key, "description": p.description})
+	}
 	if err != nil {
+		return err
+	}
+	var there struct {
+		Total int `json:"total"`
+	}
+	if err := owner.call(ctx, "GET", "/v1/projects/"+project+"/tasks?include=total", nil, &there); err != nil {
 		return err
 	}
 	states := []string{"backlog", "pending", "in_progress", "review", "done"}
@@ -206,6 +270,9 @@ func (p demoProject) make(ctx context.Context, owner, second *inside, member str
 	labels := [][]string{{"design"}, {"shop", "copy"}, {}, {"supplier"}, {"design", "shop"}}
 	today := date.Of(time.Now())
 	for i, title := range p.tasks {
+		if i < there.Total {
+			continue // made by a first start that was cut
+		}
 		task := m{
 			"title": title, "status": states[i%5], "priority": priorities[(i*3)%5], "labels": labels[(i*2)%5],
 			"due_date": today.AddDays(i - 4).String(),

@@ -65,7 +65,18 @@ func newWorld(t testing.TB) *world {
 // newWorldOn starts one more replica on a database and a data folder.
 func newWorldOn(t testing.TB, db tenanttest.Database, dataDir string) *world {
 	t.Helper()
-	cfg, err := config.Load("", []string{"GUILDHALL_DATA_DIR=" + dataDir, "GUILDHALL_RATE_LIMIT=off", "GUILDHALL_PUBLIC_URL=http://guildhall.test"})
+	return startWorld(t, db, "GUILDHALL_DATA_DIR="+dataDir, "GUILDHALL_RATE_LIMIT=off")
+}
+
+// newWorldOf starts the product with settings of its own.
+func newWorldOf(t testing.TB, env ...string) *world {
+	t.Helper()
+	return startWorld(t, tenanttest.New(t), append(env, "GUILDHALL_DATA_DIR="+t.TempDir())...)
+}
+
+func startWorld(t testing.TB, db tenanttest.Database, env ...string) *world {
+	t.Helper()
+	cfg, err := config.Load("", append(env, "GUILDHALL_PUBLIC_URL=http://guildhall.test"))
 	if err != nil {
 		t.Fatal(err)
 	}

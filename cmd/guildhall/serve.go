@@ -100,7 +100,7 @@ func (a *app) run(ctx context.Context, ln net.Listener, d *database, progress fu
 	a.setNotReady("shutting down")
 	progress("stopping: requests and jobs finish first")
 	if srv != nil {
-		stop, done := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		stop, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second) // the phases of a stop add up to less than 30 s
 		defer done()
 		if err := srv.Shutdown(stop); err != nil {
 			a.log.Warn("requests were cut off", "error", err)
@@ -117,7 +117,7 @@ func (a *app) run(ctx context.Context, ln net.Listener, d *database, progress fu
 
 func (a *app) serveHTTP(ctx context.Context, ln net.Listener, cancel context.CancelCauseFunc) *http.Server {
 	srv := &http.Server{
-		Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}

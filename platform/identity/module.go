@@ -92,6 +92,28 @@ func (f *Feature) CreateUser(ctx context.Context, db *tenant.DB, username, email
 	return user, nil
 }
 
+// Unlock gives the person with the address a new password: for a demonstration
+// whose first start was cut before it could show one.
+func (f *Feature) Unlock(ctx context.Context, email, password string) (id.ID, error) {
+	addr, err := parseAddress(email)
+	if err != nil {
+		return id.Nil, err
+	}
+	hash, err := f.hasher.hash(ctx, password)
+	if err != nil {
+		return id.Nil, err
+	}
+	var user id.ID
+	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) (err error) {
+		user, err = tenant.Value[id.ID](ctx, tx, unlock, addr.key, hash)
+		return err
+	})
+	if err != nil {
+		return id.Nil, fmt.Errorf("identity.Unlock: %w", err)
+	}
+	return user, nil
+}
+
 // SetOperator makes the person with the address an operator of the instance.
 func (f *Feature) SetOperator(ctx context.Context, email string) error {
 	addr, err := parseAddress(email)

@@ -20,6 +20,7 @@ const (
 		where id = $1 and (email = $2 or pending_email = $2) returning id`
 	lockPerson  = `select id, email, email_verified_at is not null as email_verified, pending_email from users where id = $1 for update`
 	selectAlive = `select true from sessions where user_id = $1 and id = $2 and revoked_at is null and expires_at > now()`
+	unlock      = `update users set password_hash = $2 where email_key = $1 returning id`
 	setOperator = `update users set operator = true, version = version + 1 where email_key = $1 returning id`
 
 	selectCredentialByKey = `select id, email, email_key, password_hash from users where email_key = $1`

@@ -66,8 +66,11 @@ func (f *Feature) AddMember(ctx context.Context, tx *tenant.Tx, user id.ID, role
 	if _, err := tenant.Exec(ctx, tx, lockOrganization); err != nil {
 		return err
 	}
-	if _, err := tenant.Exec(ctx, tx, insertMember, tx.Scope().Organization, user, role); err != nil {
+	switch n, err := tenant.Exec(ctx, tx, insertMember, tx.Scope().Organization, user, role); {
+	case err != nil:
 		return err
+	case n == 0: // a member already
+		return nil
 	}
 	m, err := tenant.One[Member](ctx, tx, selectMember, user)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/page"
@@ -174,7 +175,6 @@ type restoreOrganizationInput struct {
 func (f *Feature) restore(ctx context.Context, g *tenant.GlobalTx, in *restoreOrganizationInput) (OwnOrganization, error) {
 	type binned struct {
 		Role   string `db:"role"`
-		Epoch  int64  `db:"epoch"`
 		Binned bool   `db:"binned"`
 	}
 	s := scopeIn(ctx, in.OrganizationID)
@@ -182,11 +182,7 @@ func (f *Feature) restore(ctx context.Context, g *tenant.GlobalTx, in *restoreOr
 	if err != nil {
 		return OwnOrganization{}, tenant.NotFound(err, "organization")
 	}
-	grant, err := f.Authority.Grant(ctx, s.Organization, b.Epoch, b.Role)
-	if err != nil {
-		return OwnOrganization{}, err
-	}
-	if !f.Authority.Catalogue().Has(grant.Set, Manage) {
+	if b.Role != authz.Owner {
 		return OwnOrganization{}, fault.Deniedf(Manage.Key)
 	}
 	if !b.Binned {

@@ -24,7 +24,7 @@ const (
 		where o.deleted_at is null returning ` + organizationCols
 	deleteOrganization = `update organizations o set deleted_at = now(), version = o.version + 1, epoch = o.epoch + 1
 		where o.deleted_at is null returning ` + organizationCols
-	selectBinned        = `select o.role, o.epoch, o.deleted_at is not null as binned from organizations_of($1) o where o.id = $2`
+	selectBinned        = `select o.role, o.deleted_at is not null as binned from organizations_of($1) o where o.id = $2`
 	restoreOrganization = `update organizations o set deleted_at = null, version = o.version + 1, epoch = o.epoch + 1
 		where o.deleted_at > now() - interval '30 days' returning ` + organizationCols
 )

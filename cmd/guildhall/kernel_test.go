@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A stored reply is given again only to who may still see what it is about.
+func TestReplayAsksForTheProjectAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	bob := w.join(ann, w.person("bob"), "member")
+	project := ann.post("/v1/projects", m{"name": "Hidden", "visibility": "private"}).want(201).str("id")
+	ann.post("/v1/projects/"+project+"/members", m{"user_id": bob.user, "role": "contributor"}).want(201)
+	path, key := "/v1/projects/"+project+"/tasks", "Idempotency-Key: k"
+	first := bob.post(path, m{"title": "x"}, key).want(201)
+	if again := bob.post(path, m{"title": "x"}, key).want(201); again.str("id") != first.str("id") || again.header("Idempotency-Replayed") != "true" {
+		t.Fatalf("the repeat gave %s", again.body)
+	}
+	ann.delete("/v1/projects/" + project + "/members/" + bob.user).want(204)
+	bob.post(path, m{"title": "x"}, key).want(404).code("not_found")
+	// Nor is it given to somebody else, or for another request.
+	ann.post(path, m{"title": "x"}, key).want(201)
+	ann.post(path, m{"title": "y"}, key).want(422).code("idempotency_mismatch")
+	ann.post(path, m{"title": "x"}, "Idempotency-Key:").want(422)
+	ann.post(path, m{"title": "x"}, "Idempotency-Key: "+strings.Repeat("k", 256)).want(422)
+	w.nobody().post("/v1/auth/register", m{"username": "x", "email": "x@example.test", "password": testPassword}).want(201)
+}
+
+// Copies of one request that meet on two replicas have one effect.
+func TestIdempotencyAcrossReplicas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w2 := newWorldOn(t, w.db, w.app.cfg.DataDir)
+	ann := w.person("ann").organization("Acme")
+	project := ann.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+	there := *ann
+	there.w = w2
+	for round := range count(5, 1000) {
+		var g errgroup.Group
+		answers := make([]*reply, 20)
+		for i := range answers {
+			g.Go(func() (err error) {
+				answers[i], err = []*client{ann, &there}[i%2].try("POST", "/v1/projects/"+project+"/tasks", m{"title": "x"}, fmt.Sprint("Idempotency-Key: ", round))
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range answers {
+			if r.want(201); string(r.body) != string(answers[0].body) {
+				t.Fatalf("two answers:\n%s\n%s", r.body, answers[0].body)
+			}
+		}
+	}
+	n := ann.get("/v1/projects/" + project + "/tasks?include=total").want(200).num("total")
+	if n != int64(count(5, 1000)) {
+		t.Fatalf("%d tasks", n)
+	}
+	proved(t, "%d keys, 20 copies each on two replicas: %d effects, equal answers", n, n)
+}
+
+// What is not text gets no further than the door, wherever it stands.
+func TestHostileAddresses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	for _, path := range []string{
+		"/v1/tasks?search=%00", "/v1/projects?search=%ff", "/v1/audit-log?operation=%ff", "/v1/tasks?%ff=1", "/v1/tasks/%00", "/v1/projects?cursor=%00",
+	} {
+		if r := ann.do("GET", path, nil); r.status < 400 || r.status > 499 {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	ann.do("POST", "/v1/auth/login", m{"email": ann.email, "password": testPassword}, "User-Agent: \xff\xfe").want(200)
+}
+
+// Bad credentials cost their address tokens, and an empty bucket is asked
+// before they cost a look-up.
+func TestRateLimitOfBadCredentials(t *testing.T) {
+	t.Parallel()
+	w := newWorldOf(t, "GUILDHALL_RATE_LIMIT=on")
+	stranger := w.nobody().with("nonsense")
+	seen := map[int]int{}
+	for range 300 {
+		r, err := stranger.try("GET", "/v1/tasks", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[r.status]++; r.status == http.StatusTooManyRequests && r.header("Retry-After") == "" {
+			t.Fatal("a 429 without Retry-After")
+		}
+	}
+	if seen[401] < 150 || seen[429] < 50 {
+		t.Fatalf("answers: %v", seen)
+	}
+}
+
+// An export by somebody whose rights were computed anew still comes whole.
+func TestExportAfterARoleChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	ann.get("/v1/audit-log/export").want(200)
+	ann.post("/v1/roles", m{"key": "extra", "name": "Extra", "permissions": []string{}}).want(201)
+	if r := ann.get("/v1/audit-log/export").want(200); !strings.Contains(string(r.body), "role.created") {
+		t.Fatalf("the export lacks the change: %.200s", r.body)
+	}
+}
+
+// A first start that was cut before it could show the password is made whole by
+// the next one; one that was shown is left alone.
+func TestDemoSurvivesACut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	if err := w.app.demo(ctx, brokenPipe{}); err == nil {
+		t.Fatal("the demonstration went on without its reader")
+	}
+	if wanted, err := w.app.wantsDemo(ctx); err != nil || !wanted {
+		t.Fatalf("after the cut: %v, %v", wanted, err)
+	}
+	var shown bytes.Buffer
+	if err := w.app.demo(ctx, &shown); err != nil {
+		t.Fatal(err)
+	}
+	password := regexp.MustCompile(`password +(\S+)`).FindStringSubmatch(shown.String())
+	if password == nil {
+		t.Fatalf("no password in %q", shown.String())
+	}
+	c := w.nobody()
+	c.token = c.post("/v1/auth/login", m{"email": demoOwner, "password": password[1]}).want(200).str("access_token")
+	if n := c.get("/v1/tasks?include=total").want(200).num("total"); n != 40 {
+		t.Errorf("%d tasks", n)
+	}
+	if n := c.get("/v1/members").want(200).len("data"); n != 2 {
+		t.Errorf("%d members", n)
+	}
+	if n := c.get("/v1/projects").want(200).len("data"); n != 2 {
+		t.Errorf("%d projects", n)
+	}
+	if wanted, err := w.app.wantsDemo(ctx); err != nil || wanted {
+		t.Errorf("a whole demonstration is wanted again: %v, %v", wanted, err)
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
