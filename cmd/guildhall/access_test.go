@@ -71,6 +71,28 @@ func TestCustomRoles(t *testing.T) {
 	ann.delete(high.header("Location")).want(204)
 }
 
+// A guest who may manage members and roles makes none that sees more than guests.
+func TestGuestsGiveNoMoreThanTheyAre(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	rights := []string{"members.read", "members.manage", "roles.read", "roles.manage"}
+	ann.post("/v1/roles", m{"name": "Desk", "permissions": rights, "guest": true}).want(201)
+	open := ann.post("/v1/roles", m{"name": "Open", "permissions": []string{}}).want(201).header("Location")
+	desk := w.join(ann, w.person("desk"), "desk")
+	for _, r := range []*reply{
+		desk.post("/v1/roles", m{"name": "Wide", "permissions": []string{}}),
+		desk.patch(open, m{"name": "Wide"}),
+		desk.delete(open),
+		desk.post("/v1/invitations", m{"email": "x@example.test", "role": "open"}),
+	} {
+		if r.want(403).code("permission_denied"); r.str("permission") != "caller:member" {
+			t.Errorf("a guest: %s", r.body)
+		}
+	}
+	desk.post("/v1/roles", m{"name": "Narrow", "permissions": []string{"members.read"}, "guest": true}).want(201)
+}
+
 func TestExplainAccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -120,8 +142,14 @@ func TestAPIKeys(t *testing.T) {
 	bare.get("/v1/members").want(200)
 	key.get("/v1/members").want(200)
 	bare.get("/v1/roles").want(403).code("permission_denied")
-	bare.get("/v1/organizations").want(403).code("permission_denied")
-	bare.post("/v1/api-keys", m{"name": "X", "permissions": []string{"members.read"}}).want(403)
+	for _, r := range []*reply{
+		bare.get("/v1/organizations"),
+		bare.post("/v1/api-keys", m{"name": "X", "permissions": []string{"members.read"}}),
+	} {
+		if r.want(403).code("permission_denied"); r.str("permission") != "caller:person" {
+			t.Errorf("a key where a person is needed: %s", r.body)
+		}
+	}
 	key.in(w.person("zoe").organization("Other").org).get("/v1/members").want(404).code("organization_not_found")
 	if bob.get(at).want(200).str("last_used_at") == "" {
 		t.Error("the use was not recorded")

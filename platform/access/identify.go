@@ -178,7 +178,7 @@ func (i *Identifier) key(ctx context.Context, c api.Credentials, want choice) (*
 	case subtle.ConstantTimeCompare(r.Hash, hashKey(c.Bearer)) != 1:
 		return nil, time.Time{}, api.Unauthenticated()
 	case c.Access == api.SignedIn:
-		return nil, time.Time{}, fault.New(fault.Denied, "permission_denied", "An API key cannot do this: it needs a person's log-in.")
+		return nil, time.Time{}, fault.New(fault.Denied, "permission_denied", "An API key cannot do this: it needs a person's log-in.").With("permission", "caller:person")
 	case !want.names(r.Organization, r.Slug):
 		return nil, time.Time{}, organizationNotFound()
 	}

@@ -61,7 +61,7 @@ func (f *Feature) createKey(ctx context.Context, tx *tenant.Tx, in *createKey) (
 	caller, c := api.CallerOf(ctx), f.Authority.Catalogue()
 	if caller.Scope.Actor.Kind != tenant.User {
 		// Else a leaked key could outlive its revocation in its offspring.
-		return NewAPIKey{}, fault.New(fault.Denied, "permission_denied", "An API key cannot make another: it needs a person's log-in.")
+		return NewAPIKey{}, fault.New(fault.Denied, "permission_denied", "An API key cannot make another: it needs a person's log-in.").With("permission", "caller:person")
 	}
 	for i, p := range in.Body.Permissions {
 		if c.Known(p) && !c.Has(caller.Permissions, authz.Permission{Key: p}) {

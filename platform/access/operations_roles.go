@@ -209,7 +209,7 @@ func (f *Feature) mayGive(ctx context.Context, perms []string, guest bool) error
 		}
 	}
 	if !guest && caller.Scope.OpenRole == "" {
-		return fault.New(fault.Denied, "permission_denied", "A guest makes and changes roles of guests only.")
+		return fault.New(fault.Denied, "permission_denied", "A guest makes, changes and deletes roles of guests only.").With("permission", "caller:member")
 	}
 	return nil
 }

@@ -167,7 +167,7 @@ func (f *Feature) mayGive(ctx context.Context, tx *tenant.Tx, role string) error
 		}
 	}
 	if !r.Guest && caller.Scope.OpenRole == "" {
-		return fault.New(fault.Denied, "permission_denied", "A guest gives and takes roles of guests only.")
+		return fault.New(fault.Denied, "permission_denied", "A guest gives and takes roles of guests only.").With("permission", "caller:member")
 	}
 	return nil
 }
