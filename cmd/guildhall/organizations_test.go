@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,11 +132,11 @@ func TestMembers(t *testing.T) {
 	ann := w.person("ann").organization("Acme")
 	bob := w.join(ann, w.person("bob"), "admin")
 	cleo := w.join(ann, w.person("cleo"), "guest")
-	list := cleo.get("/v1/members?include=total").want(200)
+	list := bob.get("/v1/members?include=total").want(200)
 	if list.num("total") != 3 || list.str("data.0.user_id") != ann.user || list.str("data.1.email") != bob.email || list.str("data.2.role") != "guest" {
 		t.Errorf("members: %s", list.body)
 	}
-	if r := cleo.get("/v1/members?role=admin&search=BOB").want(200); r.len("data") != 1 {
+	if r := bob.get("/v1/members?role=admin&search=BOB").want(200); r.len("data") != 1 {
 		t.Errorf("searched: %s", r.body)
 	}
 	cleo.patch("/v1/members/"+cleo.user, m{"role": "member"}).want(403).code("permission_denied")
@@ -159,6 +160,69 @@ func TestMembers(t *testing.T) {
 	ann.get("/v1/organization").want(404).code("organization_not_found")
 	cleo.delete("/v1/members/" + cleo.user).want(204)
 	bob.delete("/v1/members/" + bob.user).want(409).code("last_owner")
+}
+
+// A guest knows the people of his projects and nobody else, in the list, one by
+// one and in the feed.
+func TestGuestsSeeThePeopleOfTheirProjects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	bob := w.join(ann, w.person("bob"), "member")
+	cleo := w.join(ann, w.person("cleo"), "guest")
+	dan := w.join(ann, w.person("dan"), "guest")
+	key := ann.with(ann.post("/v1/api-keys", m{"name": "k", "permissions": []string{"members.read"}}).want(201).str("key"))
+	sees := func(c *client, want ...*client) {
+		t.Helper()
+		list := c.get("/v1/members?include=total").want(200)
+		if list.len("data") != len(want) || list.num("total") != int64(len(want)) {
+			t.Errorf("%s sees %s", c.name, list.body)
+		}
+		for _, other := range []*client{ann, bob, cleo, dan} {
+			status := 404
+			if slices.Contains(want, other) {
+				status = 200
+			}
+			c.get("/v1/members/" + other.user).want(status)
+			if got := strings.Contains(string(list.body), other.email); got != (status == 200) {
+				t.Errorf("%s sees the address of %s: %v", c.name, other.name, got)
+			}
+		}
+	}
+	sees(cleo, cleo)
+	sees(bob, ann, bob, cleo, dan)
+	sees(key, ann, bob, cleo, dan)
+	foreign, random := cleo.get("/v1/members/"+bob.user).want(404), cleo.get("/v1/members/"+id.New().String()).want(404)
+	if foreign.str("detail") != random.str("detail") {
+		t.Errorf("%s, %s", foreign.body, random.body)
+	}
+
+	// An open project that cleo was not added to shows her nobody.
+	other := ann.post("/v1/projects", m{"name": "Other"}).want(201).str("id")
+	ann.post("/v1/projects/"+other+"/members", m{"user_id": dan.user, "role": "viewer"}).want(201)
+	shared := "/v1/projects/" + bob.post("/v1/projects", m{"name": "Shared"}).want(201).str("id")
+	bob.post(shared+"/members", m{"user_id": cleo.user, "role": "viewer"}).want(201)
+	sees(cleo, bob, cleo)
+	sees(dan, ann, dan)
+	if r := cleo.get("/v1/members?search=ann&include=total").want(200); r.num("total") != 0 || r.len("data") != 0 {
+		t.Errorf("searched: %s", r.body)
+	}
+
+	w.settle()
+	for _, path := range []string{"/v1/events?limit=200", "/v1/activity?limit=200"} {
+		body := string(cleo.get(path).want(200).body)
+		if strings.Contains(body, ann.email) || strings.Contains(body, dan.email) || strings.Contains(body, `"member.`) {
+			t.Errorf("%s tells a guest of members: %s", path, body)
+		}
+		if body := string(bob.get(path).want(200).body); !strings.Contains(body, `"member.added"`) {
+			t.Errorf("%s tells a member of no members: %s", path, body)
+		}
+	}
+	bob.delete(shared).want(204)
+	sees(cleo, cleo)
+	ann.post("/v1/roles", m{"name": "Desk", "permissions": []string{"members.read", "members.manage"}, "guest": true}).want(201)
+	ann.patch("/v1/members/"+dan.user, m{"role": "desk"}).want(200)
+	sees(dan, ann, bob, cleo, dan)
 }
 
 func TestRemovedMemberIsOutEverywhere(t *testing.T) {

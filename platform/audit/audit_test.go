@@ -13,7 +13,7 @@ import (
 
 func TestSubjectsOfPermissions(t *testing.T) {
 	t.Parallel()
-	got := subjectsOf([]string{"tasks.read", "categories.read", "api_keys.read", "projects.manage", "comments.write"})
+	got := subjectsOf([]string{"tasks.read", "categories.read", "api_keys.read", "projects.manage", "comments.write"}, false)
 	for _, want := range []string{"task", "category", "api_key"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%q is missing in %q", want, got)
@@ -28,11 +28,16 @@ func TestSubjectsOfPermissions(t *testing.T) {
 
 func TestInvitationsGoWithTheirPermission(t *testing.T) {
 	t.Parallel()
-	if got := subjectsOf([]string{"events.read", "members.read"}); slices.Contains(got, "invitation") {
+	if got := subjectsOf([]string{"events.read", "members.read"}, false); slices.Contains(got, "invitation") {
 		t.Errorf("who may only read members is told of invitations: %q", got)
 	}
-	if got := subjectsOf([]string{"members.manage", "members.read"}); !slices.Contains(got, "invitation") || !slices.Contains(got, "member") {
-		t.Errorf("who manages members is told of %q", got)
+	for _, guest := range []bool{false, true} {
+		if got := subjectsOf([]string{"members.manage", "members.read"}, guest); !slices.Contains(got, "invitation") || !slices.Contains(got, "member") {
+			t.Errorf("who manages members is told of %q", got)
+		}
+		if got := subjectsOf([]string{"members.read"}, guest); slices.Contains(got, "member") == guest {
+			t.Errorf("who reads members is told of %q; guest: %v", got, guest)
+		}
 	}
 }
 

@@ -17,15 +17,22 @@ var also = map[string][]string{
 
 // subjects lists the kinds of subjects about which the caller may be told:
 // tasks.read is the right to know of a "task".
-func subjects(ctx context.Context) []string { return subjectsOf(api.Held(ctx)) }
+func subjects(ctx context.Context) []string {
+	return subjectsOf(api.Held(ctx), api.CallerOf(ctx).Scope.OpenRole == "")
+}
 
-func subjectsOf(held []string) []string {
+// subjectsOf does the same for the permissions held. Guests do not see all
+// members, so they are told of none unless they manage them.
+func subjectsOf(held []string, guest bool) []string {
 	out := []string{}
 	for _, key := range held {
 		if plural, ok := strings.CutSuffix(key, ".read"); ok {
 			out = append(out, singular(plural))
 		}
 		out = append(out, also[key]...)
+	}
+	if guest && !slices.Contains(held, "members.manage") {
+		out = slices.DeleteFunc(out, func(s string) bool { return s == "member" })
 	}
 	slices.Sort(out)
 	return out

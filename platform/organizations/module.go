@@ -131,11 +131,11 @@ func (f *Feature) operations(r *api.Router) {
 func (f *Feature) memberOperations(r *api.Router) {
 	api.Read(r, api.Op{
 		ID: "list-members", Route: "GET /members", Summary: "List the members", Can: MembersRead,
-		Doc: "Lists who belongs to the organisation, in the order in which they joined.",
+		Doc: "Lists who belongs to the organisation, in the order in which they joined. Guests see themselves and the people of the projects they were added to.",
 	}, f.listMembers)
 	api.Read(r, api.Op{
 		ID: "get-member", Route: "GET /members/{user_id}", Summary: "Read a member", Can: MembersRead,
-		Doc: "Answers with one member.",
+		Doc: "Answers with one member; for guests, one of those that the list shows.",
 	}, f.getMember)
 	api.Write(r, api.Op{
 		ID: "update-member", Route: "PATCH /members/{user_id}", Summary: "Change a member's role", Can: MembersManage, Emits: api.Events(MemberChanged.Type),

@@ -18,6 +18,12 @@ type listMembers struct {
 	Search string `query:"search" maxLength:"100" doc:"Only those whose username or e-mail address holds it." example:"ann"`
 }
 
+// seesEveryone reports whether the caller sees all members: guests do not,
+// unless they manage them.
+func seesEveryone(ctx context.Context) bool {
+	return api.CallerOf(ctx).Scope.OpenRole != "" || api.Can(ctx, MembersManage)
+}
+
 func (f *Feature) listMembers(ctx context.Context, v tenant.View, in *listMembers) (page.Page[Member], error) {
 	var after joined
 	if _, err := in.Position(ctx, &after); err != nil {
@@ -25,10 +31,11 @@ func (f *Feature) listMembers(ctx context.Context, v tenant.View, in *listMember
 	}
 	var rows []Member
 	var total int64
+	everyone, own := seesEveryone(ctx), v.Scope().User
 	err := v.Snapshot(ctx, func(b *tenant.Batch) {
-		tenant.QueueList(b, &rows, selectMembers, in.Role, in.Search, after.At, after.ID, in.Limit+1, in.Offset())
+		tenant.QueueList(b, &rows, selectMembers, everyone, own, in.Role, in.Search, after.At, after.ID, in.Limit+1, in.Offset())
 		if in.WantTotal() {
-			tenant.QueueValue(b, &total, countMembers, in.Role, in.Search)
+			tenant.QueueValue(b, &total, countMembers, everyone, own, in.Role, in.Search)
 		}
 	})
 	if err != nil {
@@ -46,7 +53,7 @@ type getMember struct {
 }
 
 func (f *Feature) getMember(ctx context.Context, v tenant.View, in *getMember) (Member, error) {
-	m, err := tenant.One[Member](ctx, v, selectMember, in.UserID)
+	m, err := tenant.One[Member](ctx, v, selectInSight, seesEveryone(ctx), v.Scope().User, in.UserID)
 	return m, tenant.NotFound(err, "member")
 }
 

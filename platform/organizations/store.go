@@ -32,15 +32,21 @@ const (
 const (
 	memberCols = `m.user_id, u.username, u.email, m.role, m.version, m.created_at as joined_at`
 
+	// inSight: $1 says whether the viewer $2 sees everybody. Guests see
+	// themselves and who was added to a project that they see.
+	inSight = `($1 or m.user_id = $2 or exists (
+			select from project_members p join project_access a on a.tenant_id = p.tenant_id and a.project_id = p.project_id
+			where p.tenant_id = m.tenant_id and p.user_id = m.user_id))`
+
+	membersWhere = inSight + ` and ($3 = '' or m.role = $3)
+			and ($4 = '' or position(lower($4) in lower(u.username)) > 0 or position(lower($4) in lower(u.email)) > 0)`
+
 	selectMembers = `select ` + memberCols + ` from members m join users u on u.id = m.user_id
-		where ($1 = '' or m.role = $1)
-			and ($2 = '' or position(lower($2) in lower(u.username)) > 0 or position(lower($2) in lower(u.email)) > 0)
-			and ($3::timestamptz is null or (m.created_at, m.user_id) > ($3, $4::uuid))
-		order by m.created_at, m.user_id limit $5 offset $6`
-	countMembers = `select count(*) from members m join users u on u.id = m.user_id
-		where ($1 = '' or m.role = $1)
-			and ($2 = '' or position(lower($2) in lower(u.username)) > 0 or position(lower($2) in lower(u.email)) > 0)`
-	selectMember = `select ` + memberCols + ` from members m join users u on u.id = m.user_id where m.user_id = $1`
+		where ` + membersWhere + ` and ($5::timestamptz is null or (m.created_at, m.user_id) > ($5, $6::uuid))
+		order by m.created_at, m.user_id limit $7 offset $8`
+	countMembers  = `select count(*) from members m join users u on u.id = m.user_id where ` + membersWhere
+	selectInSight = `select ` + memberCols + ` from members m join users u on u.id = m.user_id where ` + inSight + ` and m.user_id = $3`
+	selectMember  = `select ` + memberCols + ` from members m join users u on u.id = m.user_id where m.user_id = $1`
 	// A person who comes back starts above every version that ever was, so that
 	// no caller computed from the old membership passes for the new one.
 	insertMember = `insert into members (tenant_id, user_id, role, version)
