@@ -56,6 +56,7 @@ var allowed = []struct {
 	{"api", []string{"authz", "event", "tenant", "internal/*"}},
 	{"openapi/docs", nil},
 	{"openapi", []string{"api", "event", "internal/*"}},
+	{"console", nil},
 	{"plugins/sdk", nil},
 	{"plugins", []string{"api", "authz", "event", "jobs", "tenant", "internal/*"}},
 	{"module", kernel},

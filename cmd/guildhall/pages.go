@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/guildhall-dev/guildhall/console"
 	"github.com/guildhall-dev/guildhall/migrations"
 	"github.com/guildhall-dev/guildhall/openapi"
 	"github.com/guildhall-dev/guildhall/openapi/docs"
 )
 
 // mountPages mounts what is not an operation: health, the document, the
-// reference.
+// reference, the pages behind the links of mails.
 func (a *app) mountPages() {
 	r := a.router
 	r.Handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -31,6 +32,10 @@ func (a *app) mountPages() {
 	problems := openapi.ErrorPages(r)
 	r.Handle("GET /docs/errors", problems)
 	r.Handle("GET /docs/errors/{code}", problems)
+	pages := console.Handler()
+	for _, path := range console.Paths() {
+		r.Handle("GET "+path, pages)
+	}
 	r.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound))
 }
 
