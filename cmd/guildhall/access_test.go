@@ -20,7 +20,9 @@ func TestCustomRoles(t *testing.T) {
 		t.Errorf("made: %s", made.body)
 	}
 	at := made.header("Location")
-	bob.post("/v1/roles", m{"name": "Front desk EU", "permissions": []string{}}).want(409).code("role_key_taken")
+	if r := bob.post("/v1/roles", m{"name": "Front desk EU", "permissions": []string{}}).want(409).code("role_key_taken"); r.str("detail") != "A role with this key exists. Give another key." {
+		t.Errorf("taken: %s", r.body)
+	}
 	bob.post("/v1/roles", m{"name": "Owner", "permissions": []string{}}).want(409).code("role_key_taken")
 	unknown := bob.post("/v1/roles", m{"name": "X", "permissions": []string{"members.read", "nothing.read"}}).want(422)
 	if unknown.str("errors.0.pointer") != "/permissions/1" {

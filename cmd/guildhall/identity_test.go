@@ -39,6 +39,21 @@ func TestIdentityRoleIsThatOfTheChosenOrganization(t *testing.T) {
 	}
 }
 
+func TestIdentityAsksForThePasswordInASentence(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann")
+	for password, want := range map[string]string{
+		"":                "The input is not valid: your current password is needed for this change.",
+		"not my password": "The input is not valid: this is not your current password.",
+	} {
+		r := ann.patch("/v1/users/me", m{"email": "ann@example.org", "current_password": password}).want(422)
+		if r.str("detail") != want || r.str("errors.0.pointer") != "/current_password" {
+			t.Errorf("%q: %s", password, r.body)
+		}
+	}
+}
+
 func TestIdentityRevokedSessionCountsAtOnceOnEveryReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -324,7 +324,9 @@ func TestInvitations(t *testing.T) {
 	shout := strings.ToUpper(bob.email)
 	made := ann.post("/v1/invitations", m{"email": shout, "role": "member"}).want(201)
 	ann.get(made.header("Location")).want(200)
-	ann.post("/v1/invitations", m{"email": bob.email, "role": "guest"}).want(409).code("invitation_pending")
+	if r := ann.post("/v1/invitations", m{"email": bob.email, "role": "guest"}).want(409).code("invitation_pending"); r.str("detail") != "This address is already invited." {
+		t.Errorf("invited twice: %s", r.body)
+	}
 	ann.post("/v1/invitations", m{"email": ann.email, "role": "guest"}).want(409).code("already_member")
 	ann.post("/v1/invitations", m{"email": "x@example.test", "role": "nothing"}).want(422)
 	ann.post("/v1/invitations", m{"email": "Bob <b@example.test>", "role": "member"}).want(422)

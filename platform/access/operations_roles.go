@@ -117,6 +117,9 @@ func (f *Feature) createRole(ctx context.Context, tx *tenant.Tx, in *createRole)
 		return Role{}, err
 	}
 	r, err := tenant.One[Role](ctx, tx, insertRole, tx.Scope().Organization, id.New(), b.Key, strings.TrimSpace(b.Name), b.Description, perms, b.Guest, maxRoles)
+	if tenant.Constraint(err) == "role_key_taken" {
+		return Role{}, fault.Conflictf("role_key_taken", "A role with this key exists. Give another key.").Because(err)
+	}
 	if errors.Is(err, tenant.ErrNoRows) {
 		return Role{}, fault.Conflictf("role_limit", "An organisation has %d custom roles at most. Delete one first.", maxRoles)
 	}

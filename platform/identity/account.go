@@ -160,7 +160,7 @@ func (f *Feature) changeMe(ctx context.Context, match api.IfMatch, c change) (Us
 func (f *Feature) proveMe(ctx context.Context, password string) (*proof, error) {
 	c := api.CallerOf(ctx)
 	if password == "" {
-		return nil, fault.Invalidf("/current_password", "is needed for this change")
+		return nil, fault.Invalidf("/current_password", "your current password is needed for this change")
 	}
 	who, err := tenant.One[credential](ctx, f.db.Global(), selectCredential, c.User, c.Session)
 	if err != nil {
@@ -168,7 +168,7 @@ func (f *Feature) proveMe(ctx context.Context, password string) (*proof, error) 
 	}
 	p, err := f.prove(ctx, who.EmailKey, password, func(*tenant.GlobalTx) (credential, error) { return who, nil })
 	if fl := fault.As(err); fl != nil && fl.Code == "invalid_credentials" {
-		return nil, fault.Invalidf("/current_password", "is not your password")
+		return nil, fault.Invalidf("/current_password", "this is not your current password")
 	}
 	if err != nil {
 		return nil, err

@@ -78,6 +78,9 @@ func (f *Feature) invite(ctx context.Context, tx *tenant.Tx, in *createInvitatio
 	}
 	s := tx.Scope()
 	i, err := tenant.One[Invitation](ctx, tx, insertInvitation, s.Organization, id.New(), shown, key, in.Body.Role, newNonce(), s.User)
+	if tenant.Constraint(err) == "invitation_pending" {
+		return Invitation{}, fault.Conflictf("invitation_pending", "This address is already invited.").Because(err)
+	}
 	if err != nil {
 		return Invitation{}, err
 	}
