@@ -59,7 +59,7 @@ func newFeatures(d deps) (f features, err error) {
 		f.identity.Module(),
 		f.organizations.Module(),
 		access.New(access.Deps{DB: d.DB, Authority: f.authority, Log: d.Log}).Module(),
-		projects.New(projects.Deps{Queue: d.Queue, Tasks: taskList, Contents: []projects.Contents{taskList}}).Module(),
+		projects.New(projects.Deps{Queue: d.Queue, Tasks: taskList, Assignments: taskList, Contents: []projects.Contents{taskList}}).Module(),
 		audit.New(d.Queue).Module(),
 		operations.New().Module(),
 		taskList.Module(),

@@ -598,3 +598,73 @@ func (w *world) until(what string, holds func() bool) {
 		}
 	}
 }
+
+// TestProjectsReleaseWhoLosesSight takes people out of sight in each way and
+// looks at what they owned and were to do.
+func TestProjectsReleaseWhoLosesSight(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	bob := w.join(ann, w.person("bob"), "member")
+	carl := w.join(ann, w.person("carl"), "member")
+	gus := w.join(ann, w.person("gus"), "guest")
+	path := "/v1/projects/" + ann.post("/v1/projects", m{"name": "P", "owner_id": bob.user}).want(201).str("id")
+	ann.post(path+"/members", m{"user_id": gus.user}).want(201)
+	tasks := map[*client]string{}
+	for _, c := range []*client{ann, bob, carl, gus} {
+		tasks[c] = "/v1/tasks/" + ann.post(path+"/tasks", m{"title": "x", "assigned_to_id": c.user}).want(201).str("id")
+	}
+	trashed := "/v1/tasks/" + ann.post(path+"/tasks", m{"title": "y", "assigned_to_id": carl.user}).want(201).str("id")
+	ann.delete(trashed).want(204)
+	expect := func(when string, assigned ...*client) {
+		t.Helper()
+		w.settle()
+		for c, task := range tasks {
+			got := ann.get(task).want(200)
+			if held := got.at("assigned_to_id") != nil; held != slices.Contains(assigned, c) {
+				t.Errorf("%s: %s", when, got.body)
+			}
+		}
+	}
+
+	// Who leaves an open project still sees it, unless he is a guest.
+	bob.delete(path + "/members/" + bob.user).want(204)
+	expect("bob left the open project", ann, bob, carl, gus)
+	if got := ann.get(path).want(200).at("owner_id"); got != bob.user {
+		t.Errorf("the owner is %v", got)
+	}
+	ann.delete(path + "/members/" + gus.user).want(204)
+	expect("the guest was removed", ann, bob, carl)
+
+	version := ann.get(path).num("version")
+	got := ann.patch(path, m{"visibility": "private"}).want(200)
+	if got.at("owner_id") != nil || got.num("version") != version+2 {
+		t.Errorf("made private: %s", got.body)
+	}
+	expect("it is private", ann)
+	if got := ann.get(tasks[carl]); got.num("version") != 2 {
+		t.Errorf("carl's task: %s", got.body)
+	}
+	ann.patch(tasks[carl], m{"assigned_to_id": ann.user}, `If-Match: "1"`).want(412)
+	ann.patch(tasks[carl], m{"title": "merged"}, `If-Match: "1"`).want(200)
+	if got := ann.post(trashed+"/restore", nil).want(200); got.at("assigned_to_id") != nil {
+		t.Errorf("restored: %s", got.body)
+	}
+	told := w.sql(`select subject_id from event_log where type = 'task.updated' and previous->>'assigned_to_id' is not null and data->>'assigned_to_id' is null`)
+	if len(told) != 3 {
+		t.Errorf("%d events tell of it, want those of bob, carl and the guest", len(told))
+	}
+
+	// Who is named stays, and so does an owner whom the call itself names.
+	ann.patch(path, m{"visibility": "open"}).want(200)
+	ann.put(path, m{"name": "P", "visibility": "private", "owner_id": carl.user}).want(200)
+	if got := carl.get(path).want(200); got.str("owner_id") != carl.user || got.str("your_role") != "lead" {
+		t.Errorf("carl sees %s", got.body)
+	}
+	ann.patch(tasks[carl], m{"assigned_to_id": carl.user}).want(200)
+	ann.delete(path + "/members/" + carl.user).want(204)
+	expect("carl was removed", ann)
+	if got := ann.get(path).want(200).at("owner_id"); got != nil {
+		t.Errorf("the owner is %v", got)
+	}
+}

@@ -55,7 +55,7 @@ type patchProject struct {
 		Name        api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"200"`
 		Description api.Optional[string] `json:"description" required:"false" maxLength:"50000" doc:"Markdown."`
 		Status      api.Optional[string] `json:"status" required:"false" enum:"active,archived"`
-		Visibility  api.Optional[string] `json:"visibility" required:"false" enum:"open,private" doc:"Who makes a project private becomes a lead of it."`
+		Visibility  api.Optional[string] `json:"visibility" required:"false" enum:"open,private" doc:"Who makes a project private becomes a lead of it; an owner and assignees who are not named in it are taken off."`
 		Color       api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" example:"#2563eb"`
 		OwnerID     api.Optional[id.ID]  `json:"owner_id" required:"false" nullable:"true" ref:"user" doc:"Who is not named in the project yet becomes a lead of it."`
 	}

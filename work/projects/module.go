@@ -29,11 +29,20 @@ type Contents interface {
 	PurgeProject(ctx context.Context, tx *tenant.Tx, project id.ID, limit int) (int64, error)
 }
 
+// Assignments is what hangs on who may see a project.
+type Assignments interface {
+	// Unassign sees to it, in the transaction or soon after it, that nothing in
+	// the project stays assigned to somebody who cannot see it.
+	Unassign(ctx context.Context, tx *tenant.Tx, project id.ID) error
+}
+
 // Deps is what the feature stands on. Only Queue is needed.
 type Deps struct {
 	Queue *jobs.Queue
 	// Tasks may be nil; then a state in use cannot be replaced.
 	Tasks TaskStates
+	// Assignments may be nil; then nothing is taken off who loses sight.
+	Assignments Assignments
 	// Contents go before the project; what is not among them goes with it, by
 	// the foreign keys.
 	Contents []Contents
@@ -41,14 +50,15 @@ type Deps struct {
 
 // Feature is the feature.
 type Feature struct {
-	queue    *jobs.Queue
-	tasks    TaskStates
-	contents []Contents
+	queue       *jobs.Queue
+	tasks       TaskStates
+	assignments Assignments
+	contents    []Contents
 }
 
 // New returns the feature.
 func New(d Deps) *Feature {
-	return &Feature{queue: d.Queue, tasks: d.Tasks, contents: d.Contents}
+	return &Feature{queue: d.Queue, tasks: d.Tasks, assignments: d.Assignments, contents: d.Contents}
 }
 
 // The permissions of the feature.
@@ -134,8 +144,8 @@ func (f *Feature) memberOperations(r *api.Router) {
 		Doc:   "Changes the role of a member. A private project keeps at least one lead. Needs the role lead.",
 		Emits: api.Events(MemberChanged.Type), Errors: []string{"409 last_lead"}}, f.patchMember)
 	api.Write(r, api.Op{ID: "remove-project-member", Route: "DELETE /projects/{project_id}/members/{user_id}", Can: Write, Summary: "Remove a project member",
-		Doc:   "Takes somebody out of the project: yourself, or, as a lead, anybody. A private project keeps at least one lead.",
-		Emits: api.Events(MemberRemoved.Type), Errors: []string{"409 last_lead"}}, f.removeMember)
+		Doc:   "Takes somebody out of the project: yourself, or, as a lead, anybody. A private project keeps at least one lead. Who cannot see the project any more owns nothing in it and is taken off its tasks.",
+		Emits: api.Events(MemberRemoved.Type, Updated.Type), Errors: []string{"409 last_lead"}}, f.removeMember)
 }
 
 func (f *Feature) stateOperations(r *api.Router) {

@@ -3,6 +3,7 @@ package projects
 import (
 	"cmp"
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 
@@ -78,7 +79,7 @@ func (f *Feature) get(ctx context.Context, v tenant.View, in *projectPath) (Proj
 }
 
 func (f *Feature) replace(ctx context.Context, tx *tenant.Tx, in *replaceProject) (Project, error) {
-	return change(ctx, tx, in.ProjectID, in.IfMatch, func(p *ProjectData) {
+	return f.change(ctx, tx, in.ProjectID, in.IfMatch, in.Body.OwnerID.Present, func(p *ProjectData) {
 		b := in.Body
 		p.Key, p.Name, p.Description = cmp.Or(b.Key, p.Key), b.Name, b.Description
 		p.Status, p.Visibility, p.Color = cmp.Or(b.Status, p.Status), cmp.Or(b.Visibility, p.Visibility), b.Color
@@ -90,7 +91,7 @@ func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchProject) (P
 	if err := in.check(); err != nil {
 		return Project{}, err
 	}
-	return change(ctx, tx, in.ProjectID, in.IfMatch, func(p *ProjectData) {
+	return f.change(ctx, tx, in.ProjectID, in.IfMatch, in.Body.OwnerID.Present, func(p *ProjectData) {
 		b := in.Body
 		b.Key.Set(&p.Key)
 		b.Name.Set(&p.Name)
@@ -103,7 +104,8 @@ func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchProject) (P
 }
 
 // change lets a lead change a project; a change that changes nothing is none.
-func change(ctx context.Context, tx *tenant.Tx, project id.ID, match api.IfMatch, set func(*ProjectData)) (Project, error) {
+// owned says that the caller names the owner, who then has a place in it.
+func (f *Feature) change(ctx context.Context, tx *tenant.Tx, project id.ID, match api.IfMatch, owned bool, set func(*ProjectData)) (Project, error) {
 	p, err := held(ctx, tx, project, work.Lead)
 	if err != nil {
 		return Project{}, err
@@ -121,8 +123,13 @@ func change(ctx context.Context, tx *tenant.Tx, project id.ID, match api.IfMatch
 	if err := changedType(before, after).EmitChange(ctx, tx, before, after); err != nil {
 		return Project{}, err
 	}
-	if err := keepLed(ctx, tx, before, after); err != nil {
+	if err := keepLed(ctx, tx, before, after, owned); err != nil {
 		return Project{}, err
+	}
+	if before.Visibility != after.Visibility && after.Visibility == private {
+		if err := f.release(ctx, tx, after); err != nil {
+			return Project{}, err
+		}
 	}
 	return seen(ctx, tx, project, work.Viewer)
 }
@@ -138,21 +145,39 @@ func changedType(before, after ProjectData) event.Of[ProjectData] {
 	return Unarchived
 }
 
-// keepLed gives a new owner a place in the project, and lets whoever makes it
+// keepLed gives an owner who is named a place in the project, and lets whoever makes it
 // private lead it: otherwise the next moment it would be gone from his sight.
-func keepLed(ctx context.Context, tx *tenant.Tx, before, after ProjectData) error {
-	if after.OwnerID != nil && (before.OwnerID == nil || *before.OwnerID != *after.OwnerID) {
+func keepLed(ctx context.Context, tx *tenant.Tx, before, after ProjectData, owned bool) error {
+	hidden := before.Visibility != after.Visibility && after.Visibility == private
+	renamed := after.OwnerID != nil && (before.OwnerID == nil || *before.OwnerID != *after.OwnerID)
+	if renamed || hidden && owned && after.OwnerID != nil {
 		if _, _, err := add(ctx, tx, after.ID, *after.OwnerID, work.Lead); err != nil {
 			return err
 		}
 	}
-	if before.Visibility == after.Visibility || after.Visibility != private {
+	if !hidden {
 		return nil
 	}
 	if me := tx.Scope().User; !me.IsZero() {
 		return makeLead(ctx, tx, after.ID, me)
 	}
 	return stillLed(ctx, tx, Project{ProjectData: after})
+}
+
+// release takes a project, which is held, and the work in it off those who
+// cannot see it any more.
+func (f *Feature) release(ctx context.Context, tx *tenant.Tx, before ProjectData) error {
+	after, err := tenant.One[ProjectData](ctx, tx, releaseOwner, before.ID)
+	if err == nil {
+		err = Updated.EmitChange(ctx, tx, before, after)
+	}
+	if err != nil && !errors.Is(err, tenant.ErrNoRows) {
+		return err
+	}
+	if f.assignments == nil {
+		return nil
+	}
+	return f.assignments.Unassign(ctx, tx, before.ID)
 }
 
 func (f *Feature) delete(ctx context.Context, tx *tenant.Tx, in *deleteProject) (api.None, error) {

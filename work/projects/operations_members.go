@@ -103,5 +103,8 @@ func (f *Feature) removeMember(ctx context.Context, tx *tenant.Tx, in *memberPat
 	if err := stillLed(ctx, tx, p); err != nil {
 		return api.None{}, err
 	}
-	return api.None{}, MemberRemoved.Emit(ctx, tx, m.ProjectMemberData)
+	if err := MemberRemoved.Emit(ctx, tx, m.ProjectMemberData); err != nil {
+		return api.None{}, err
+	}
+	return api.None{}, f.release(ctx, tx, p.ProjectData)
 }

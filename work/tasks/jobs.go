@@ -60,6 +60,83 @@ func shorten(ctx context.Context, db *tenant.DB, s tenant.Scope, a rebalanceArgs
 }
 
 const (
+	unassignBatch = 500
+
+	// unassignLost takes tasks of a project, the trash included, off people who
+	// cannot see it at this moment. It returns them as they were.
+	unassignLost = `with lost as (
+	select ` + taskCols + ` from tasks t
+	join project_sight a on a.tenant_id = t.tenant_id and a.project_id = t.project_id
+	join project_states s on s.tenant_id = t.tenant_id and s.project_id = t.project_id and s.key = t.status
+	where t.project_id = $1 and t.assigned_to_id is not null and not ` + carriedAssignable + `
+	order by t.id limit $2 for no key update of t
+), changed as (
+	update tasks t set assigned_to_id = null, version = t.version + 1, updated_at = now(),
+		field_versions = t.field_versions || jsonb_build_object('assigned_to_id', t.version + 1)
+	from lost where t.id = lost.id
+	returning t.id, t.version as new_version, t.updated_at as new_updated_at
+)
+select lost.*, c.new_version, c.new_updated_at from lost join changed c on c.id = lost.id order by lost.id`
+)
+
+type unassignArgs struct {
+	ProjectID id.ID `json:"project_id"`
+}
+
+var unassign = jobs.Define[unassignArgs]("tasks.unassign")
+
+// Unassign lets a job take the tasks of a project off those who cannot see it
+// once the transaction has ended: the feature of projects calls it when
+// somebody loses sight of one. They may be many, so it is done in batches.
+func (f *Feature) Unassign(ctx context.Context, tx *tenant.Tx, project id.ID) error {
+	return unassign.Enqueue(ctx, f.queue, tx, unassignArgs{project})
+}
+
+func unassignJob() jobs.Definition {
+	d := jobs.Work(unassign, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a unassignArgs) error {
+		for n := unassignBatch; n == unassignBatch; {
+			err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+				n, err = takeOff(ctx, tx, a.ProjectID)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("tasks.unassign: project %s: %w", a.ProjectID, err)
+			}
+		}
+		return nil
+	})
+	d.Timeout = 30 * time.Minute
+	return d
+}
+
+// takeOff does one batch and tells of each task that is not in the trash. It
+// returns how many they were.
+func takeOff(ctx context.Context, tx *tenant.Tx, project id.ID) (int, error) {
+	rows, err := tenant.List[takenOff](ctx, tx, unassignLost, project, unassignBatch)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		if r.DeletedAt != nil {
+			continue
+		}
+		now := r.Task
+		now.AssignedToID, now.Version, now.UpdatedAt = nil, r.NewVersion, r.NewUpdatedAt
+		if err := Updated.EmitChange(ctx, tx, r.Task, now); err != nil {
+			return 0, err
+		}
+	}
+	return len(rows), nil
+}
+
+// takenOff is a task as it was, and what it got with the loss of its assignee.
+type takenOff struct {
+	Task
+	NewVersion   int64     `db:"new_version"`
+	NewUpdatedAt time.Time `db:"new_updated_at"`
+}
+
+const (
 	trashDays = 30
 
 	selectToPurge = `select o from organizations_with_tasks_to_purge($1) as o`
@@ -99,7 +176,7 @@ func purge(ctx context.Context, db *tenant.DB) error {
 }
 
 func (f *Feature) jobs() []jobs.Definition {
-	return []jobs.Definition{jobs.Work(rebalance, shorten), jobs.Clock("tasks.purge", time.Hour, purge)}
+	return []jobs.Definition{jobs.Work(rebalance, shorten), unassignJob(), jobs.Clock("tasks.purge", time.Hour, purge)}
 }
 
 const purgeProjectTasks = `delete from tasks where id in (select t.id from tasks t where t.project_id = $1 order by t.id limit $2)`
