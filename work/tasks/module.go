@@ -91,7 +91,7 @@ func (f *Feature) operations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "move-task", Route: "POST /tasks/{task_id}/move", Can: Write, Status: 200, Summary: "Move a task",
 		Doc: "To a place right before or after another task, into another state, or into another project, where it gets a new number, " +
-			"the state of the same key or else the default one, and no assignee who cannot see it there.",
+			"the state of the same key, else the first one of the same group, else the default one, and no assignee who cannot see it there.",
 		Emits: api.Events(Moved.Type), Errors: []string{"409 project_archived", "409 task_moved", "409 task_tree_too_large"},
 	}, f.move)
 	api.Write(r, api.Op{

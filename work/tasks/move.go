@@ -30,9 +30,9 @@ from tasks x where x.project_id = $1 and x.id = $2 and x.deleted_at is null`
 	selectTarget = `select a.role, a.archived from project_access a where a.project_id = $1`
 
 	// carryTasks puts tasks into another project: new numbers and places at the
-	// end in the order given, the state of the same key or the default one; an
-	// assignee who cannot see the project is taken off, and so is the parent of
-	// the first one.
+	// end in the order given, the state of the same key, else the first one of
+	// the same group, else the default one; an assignee who cannot see the
+	// project is taken off, and so is the parent of the first one.
 	carryTasks = `with moved as (
 	select u.id, u.n from unnest($2::uuid[]) with ordinality as u (id, n)
 ), counter as (
@@ -48,9 +48,11 @@ update tasks t set project_id = $1, number = c.numbers + m.n, position = lpad(to
 from moved m
 cross join counter c
 join tasks old on old.id = m.id
+join project_states was on was.tenant_id = old.tenant_id and was.project_id = old.project_id and was.key = old.status
 join lateral (select s.key, s.state_group from project_states s
-	where s.tenant_id = old.tenant_id and s.project_id = $1 and (s.key = case when m.n = 1 and $3 <> '' then $3 else old.status end or s.is_default)
-	order by s.is_default and s.key <> case when m.n = 1 and $3 <> '' then $3 else old.status end limit 1) s on true
+	where s.tenant_id = old.tenant_id and s.project_id = $1
+	order by case when s.key = case when m.n = 1 and $3 <> '' then $3 else old.status end then 0
+		when s.state_group = was.state_group then 1 when s.is_default then 2 else 3 end, s.position, s.key limit 1) s on true
 where t.tenant_id = old.tenant_id and t.id = m.id`
 
 	carriedAssignable = `exists (select from projects p

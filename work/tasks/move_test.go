@@ -170,6 +170,32 @@ func TestMoveIntoAnotherProject(t *testing.T) {
 	}
 }
 
+// TestMoveKeepsTheMeaningOfTheState: by its key, else by its group, else not.
+func TestMoveKeepsTheMeaningOfTheState(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	// The default of ops is backlog. "checking" comes before "doing" there.
+	for key, position := range map[string]string{"doing": "08", "checking": "07"} {
+		s.must(s.robot, `insert into project_states (tenant_id, project_id, id, key, name, state_group, position)
+values ($1, $2, gen_random_uuid(), $3, $3, 'started', $4)`, s.org, s.ops, key, position)
+	}
+	s.must(s.robot, `insert into project_states (tenant_id, project_id, id, key, name, state_group, position)
+values ($1, $2, gen_random_uuid(), 'dropped', 'dropped', 'cancelled', '10')`, s.org, s.web)
+	for _, c := range []struct{ from, asked, want string }{
+		{"done", "", "done"}, {"testing", "", "checking"}, {"testing", "pending", "pending"}, {"dropped", "", "backlog"},
+	} {
+		root := s.task(s.web, fields{Title: "root", Status: c.from})
+		child := s.task(s.web, fields{Title: "child", Status: "testing", ParentID: &root.ID})
+		got, err := s.move(root.ID, func(in *moveTask) { in.Body.ProjectID, in.Body.Status = &s.ops, c.asked })
+		if err != nil || got.Status != c.want {
+			t.Errorf("%s, asked for %q, became %s, want %s: %v", c.from, c.asked, got.Status, c.want, err)
+		}
+		if got := s.get(child.ID); got.Status != "checking" || got.StateGroup != "started" {
+			t.Errorf("its subtask is in %s", got.Status)
+		}
+	}
+}
+
 func TestMovesToAndFroBetweenProjectsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
