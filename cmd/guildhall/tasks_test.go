@@ -118,13 +118,25 @@ func TestTasksRefuse(t *testing.T) {
 			t.Errorf("%v: %s", c.body, r.body)
 		}
 	}
+	b.ann.patch(path, m{"labels": []string{"docs"}}).want(200)
+	label := "/v1/labels/" + b.ann.get("/v1/labels").want(200).str("data.0.id")
+	comma, replaced := []string{"docs", "a,b"}, m{"title": "x", "labels": []string{"docs", ","}}
+	for pointer, r := range map[string]*reply{
+		"/labels/1": b.ann.patch(path, m{"labels": comma}), "/labels/1 ": b.ann.put(path, replaced), " /labels/1": b.ann.post(b.in(b.web), replaced),
+		"/name":             b.ann.patch(label, m{"name": "a,b"}),
+		"/set/labels_add/1": b.ann.post("/v1/tasks/bulk", m{"task_ids": []string{path[len("/v1/tasks/"):]}, "set": m{"labels_add": comma}}),
+	} {
+		if got := r.want(422).str("errors.0.pointer"); got != strings.TrimSpace(pointer) {
+			t.Errorf("a comma in a label at %s: %s", pointer, r.body)
+		}
+	}
 	b.ann.get("/v1/tasks?sort=color").want(422)
 	b.ann.get("/v1/tasks?assigned_to=somebody").want(422)
 	b.ann.get("/v1/tasks?limit=201").want(422)
 	b.ann.get("/v1/tasks?cursor=bogus").want(400).code("bad_request")
 	b.ann.post(path+"/move", m{"before": foreign}).want(422)
 	b.ann.post(path+"/move", m{"project_id": theirs}).want(422)
-	if got := b.ann.get(path).want(200).num("version"); got != 1 {
+	if got := b.ann.get(path).want(200).num("version"); got != 2 {
 		t.Errorf("version %d after refusals", got)
 	}
 	b.ann.patch("/v1/projects/"+b.web, m{"status": "archived"}).want(200)

@@ -40,6 +40,10 @@ var errDryRun = errors.New("tasks: a dry run")
 // be changed does not keep the others from it. The rows are locked in one order
 // for all, so that two of these cannot wait for each other.
 func (f *Feature) bulk(ctx context.Context, tx *tenant.Tx, in *bulkTasks) (BulkResults, error) {
+	set := in.Body.Set
+	if err := errors.Join(checkLabels("/set/labels_add", set.LabelsAdd), checkLabels("/set/labels_remove", set.LabelsRemove)); err != nil {
+		return BulkResults{}, err
+	}
 	sorted := slices.Clone(in.Body.TaskIDs)
 	slices.SortFunc(sorted, func(a, b id.ID) int { return bytes.Compare(a[:], b[:]) })
 	if _, err := tenant.Values[id.ID](ctx, tx, lockTasks, sorted); err != nil {

@@ -17,7 +17,7 @@ type fields struct {
 	ParentID     *id.ID     `json:"parent_id" required:"false" nullable:"true" ref:"task" doc:"A task of the same project of which this one is a part."`
 	DueDate      *date.Date `json:"due_date" required:"false" nullable:"true" doc:"The day on which it must be done."`
 	StartDate    *date.Date `json:"start_date" required:"false" nullable:"true" doc:"The day on which it may begin."`
-	Labels       []string   `json:"labels" required:"false" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"\\S" doc:"Names; a label is made when it is first used."`
+	Labels       []string   `json:"labels" required:"false" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Names; a label is made when it is first used."`
 }
 
 // asChange names every field, so that what was left out takes its default.
@@ -71,7 +71,7 @@ type patchTask struct {
 		ParentID     api.Optional[id.ID]     `json:"parent_id" required:"false" nullable:"true" ref:"task" doc:"A task of the same project; null for none."`
 		DueDate      api.Optional[date.Date] `json:"due_date" required:"false" nullable:"true" doc:"The day on which it must be done; null for none."`
 		StartDate    api.Optional[date.Date] `json:"start_date" required:"false" nullable:"true" doc:"The day on which it may begin; null for none."`
-		Labels       api.Optional[[]string]  `json:"labels" required:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"\\S" doc:"All its labels; the ones that are missing here are taken off."`
+		Labels       api.Optional[[]string]  `json:"labels" required:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"All its labels; the ones that are missing here are taken off."`
 	}
 }
 
@@ -108,6 +108,6 @@ type bulkSet struct {
 	AssignedToID api.Optional[id.ID]     `json:"assigned_to_id" required:"false" nullable:"true" ref:"user" doc:"A member who may see the projects; null for nobody."`
 	DueDate      api.Optional[date.Date] `json:"due_date" required:"false" nullable:"true" doc:"The day on which they must be done; null for none."`
 	StartDate    api.Optional[date.Date] `json:"start_date" required:"false" nullable:"true" doc:"The day on which they may begin; null for none."`
-	LabelsAdd    []string                `json:"labels_add" required:"false" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"\\S" doc:"Labels to put on."`
-	LabelsRemove []string                `json:"labels_remove" required:"false" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"\\S" doc:"Labels to take off."`
+	LabelsAdd    []string                `json:"labels_add" required:"false" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Labels to put on."`
+	LabelsRemove []string                `json:"labels_remove" required:"false" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Labels to take off."`
 }

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
@@ -16,7 +17,7 @@ import (
 // there as long as a task carries it, and is seen by who sees such a task.
 type Label struct {
 	ID        id.ID     `db:"id" json:"id" doc:"Identifies the label under any name."`
-	Name      string    `db:"name" json:"name" maxLength:"50" pattern:"\\S" example:"bug" doc:"Unique in the organisation, in whatever case."`
+	Name      string    `db:"name" json:"name" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" example:"bug" doc:"Unique in the organisation, in whatever case."`
 	Color     *string   `db:"color" json:"color" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" example:"#d93025" doc:"For display."`
 	Version   int64     `db:"version" json:"version" minimum:"1" maximum:"9007199254740991" example:"1" doc:"Counts the changes of the row; also its ETag."`
 	CreatedAt time.Time `db:"created_at" json:"created_at"`
@@ -134,12 +135,15 @@ type patchLabel struct {
 	LabelID id.ID       `path:"label_id" ref:"label" doc:"The label."`
 	IfMatch api.IfMatch `header:"If-Match"`
 	Body    struct {
-		Name  api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"50" pattern:"\\S" doc:"Unique in the organisation, in whatever case."`
+		Name  api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Unique in the organisation, in whatever case."`
 		Color api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" doc:"For display; null for none." example:"#2563eb"`
 	}
 }
 
 func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel) (Label, error) {
+	if strings.Contains(in.Body.Name.Value, ",") {
+		return Label{}, commaInLabel("/name")
+	}
 	was, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch)
 	if err != nil {
 		return Label{}, err

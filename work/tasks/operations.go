@@ -12,6 +12,9 @@ import (
 )
 
 func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createTask) (Task, error) {
+	if err := checkLabels("/labels", in.Body.Labels); err != nil {
+		return Task{}, err
+	}
 	if in.Body.ParentID != nil {
 		if _, err := tenant.Value[bool](ctx, tx, selectWritable, in.ProjectID); err != nil {
 			return Task{}, tenant.NotFound(err, "project")
@@ -43,10 +46,16 @@ func (f *Feature) get(ctx context.Context, v tenant.View, in *taskPath) (Task, e
 }
 
 func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchTask) (Task, error) {
+	if err := checkLabels("/labels", in.Body.Labels.Value); err != nil {
+		return Task{}, err
+	}
 	return f.edit(ctx, tx, in.TaskID, in.change(), func(h held, c change) error { return h.staleFor(in.IfMatch, c, true) })
 }
 
 func (f *Feature) replace(ctx context.Context, tx *tenant.Tx, in *replaceTask) (Task, error) {
+	if err := checkLabels("/labels", in.Body.Labels); err != nil {
+		return Task{}, err
+	}
 	return f.edit(ctx, tx, in.TaskID, in.Body.asChange(), func(h held, c change) error { return h.staleFor(in.IfMatch, c, false) })
 }
 

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ type Task struct {
 	ParentID     *id.ID         `db:"parent_id" json:"parent_id" nullable:"true" doc:"The task of which it is a part, in the same project."`
 	DueDate      *date.Date     `db:"due_date" json:"due_date" nullable:"true" doc:"The day on which it must be done."`
 	StartDate    *date.Date     `db:"start_date" json:"start_date" nullable:"true" doc:"The day on which it may begin; never after due_date."`
-	Labels       []string       `db:"labels" json:"labels" nullable:"false" maxItems:"20" maxLength:"50" pattern:"\\S" doc:"Names of its labels, in alphabetical order."`
+	Labels       []string       `db:"labels" json:"labels" nullable:"false" maxItems:"20" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Names of its labels, in alphabetical order."`
 	Position     string         `db:"position" json:"position" maxLength:"2000" pattern:"^[0-9A-Za-z]+$" example:"0000000cV" doc:"Its place among the project's tasks: compare byte by byte, change by move."`
 	CompletedAt  *time.Time     `db:"completed_at" json:"completed_at" nullable:"true" doc:"Since when it is in a state of the group completed."`
 	CreatedBy    event.ActorRef `db:"created_by" json:"created_by" doc:"Who made it."`
@@ -170,6 +171,19 @@ func labelNames(names []string) []string {
 	}
 	slices.SortFunc(out, func(a, b string) int { return strings.Compare(labelKey(a), labelKey(b)) })
 	return out
+}
+
+// checkLabels refuses names with a comma, which separates names in a filter.
+// The pointer is that of the list.
+func checkLabels(pointer string, names []string) error {
+	if i := slices.IndexFunc(names, func(n string) bool { return strings.Contains(n, ",") }); i >= 0 {
+		return commaInLabel(fmt.Sprintf("%s/%d", pointer, i))
+	}
+	return nil
+}
+
+func commaInLabel(pointer string) error {
+	return fault.Invalidf(pointer, "the name of a label has no comma")
 }
 
 // labelKey is the name by which a label is the same.

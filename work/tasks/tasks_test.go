@@ -29,6 +29,44 @@ func day(s string) *date.Date {
 	return &d
 }
 
+func TestLabelsHaveNoComma(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	task := s.task(s.web, fields{Title: "x", Labels: []string{"fine"}})
+	label, err := tenant.Value[id.ID](context.Background(), s.db.View(s.robot), `select id from labels`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"fine", "a,b"}
+	for pointer, try := range map[string]func() error{
+		"/labels/1": func() error {
+			_, err := s.patch(task.ID, 0, func(in *patchTask) { in.Body.Labels = api.Some(names) })
+			return err
+		},
+		"/labels/0": func() error {
+			_, err := run(s, s.member, s.f.replace, &replaceTask{TaskID: task.ID, Body: fields{Title: "x", Labels: names[1:]}})
+			return err
+		},
+		"/set/labels_add/1": func() error {
+			in := &bulkTasks{}
+			in.Body.TaskIDs, in.Body.Set.LabelsAdd = []id.ID{task.ID}, names
+			_, err := run(s, s.member, s.f.bulk, in)
+			return err
+		},
+		"/name": func() error {
+			in := &patchLabel{LabelID: label}
+			in.Body.Name = api.Some("a,b")
+			_, err := run(s, s.member, s.f.patchLabel, in)
+			return err
+		},
+	} {
+		f := fault.As(try())
+		if f == nil || f.Kind != fault.Invalid || f.Fields[0].Pointer != pointer {
+			t.Errorf("%s: %v", pointer, f)
+		}
+	}
+}
+
 func TestCreateFillsWhatIsLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
