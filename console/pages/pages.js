@@ -97,7 +97,7 @@ function check(values) {
   const fields = [];
   for (const field of form.elements) {
     if (field instanceof HTMLInputElement && !field.disabled && !field.validity.valid) {
-      fields.push({ pointer: field.name, message: field.validationMessage });
+      fields.push({ pointer: field.name, message: field.validity.patternMismatch ? field.title : field.validationMessage });
     }
   }
   if (fields.length === 0 && "repeat" in values && values.repeat !== values.password) {
