@@ -57,6 +57,15 @@ func TestOrganizationLife(t *testing.T) {
 		t.Errorf("patched %s", o.body)
 	}
 
+	for _, r := range []*reply{
+		org.patch("/v1/organization", m{"default_currency": "ZZZ"}),
+		ann.post("/v1/organizations", m{"name": "X", "default_currency": "ZZZ"}),
+	} {
+		if r.want(422); r.str("errors.0.pointer") != "/default_currency" {
+			t.Errorf("no currency: %s", r.body)
+		}
+	}
+
 	org.delete("/v1/organization", `If-Match: "1"`).want(412)
 	org.delete("/v1/organization").want(204)
 	org.get("/v1/organization").want(404).code("organization_not_found")

@@ -30,6 +30,9 @@ func (f *Feature) create(ctx context.Context, g *tenant.GlobalTx, in *createOrga
 	if err := checkSlug(in.Body.Slug); err != nil {
 		return OwnOrganization{}, err
 	}
+	if err := checkCurrency(in.Body.DefaultCurrency); err != nil {
+		return OwnOrganization{}, err
+	}
 	s := scopeIn(ctx, id.New())
 	tx, err := g.Enter(ctx, s)
 	if err != nil {
@@ -131,6 +134,11 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *patchOrganizati
 	}
 	if err := checkSlug(after.Slug); err != nil {
 		return OwnOrganization{}, err
+	}
+	if b.DefaultCurrency.Present {
+		if err := checkCurrency(after.DefaultCurrency); err != nil {
+			return OwnOrganization{}, err
+		}
 	}
 	if after == before {
 		return OwnOrganization{before, role}, nil

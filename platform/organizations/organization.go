@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/text/currency"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/guildhall-dev/guildhall/event"
@@ -78,6 +79,15 @@ func looksLikeID(slug string) bool {
 func checkSlug(slug string) error {
 	if looksLikeID(slug) {
 		return fault.Invalidf("/slug", "a slug must not look like an id")
+	}
+	return nil
+}
+
+// checkCurrency refuses a code that ISO 4217 does not list; codes that it once
+// listed are accepted, since old books have them.
+func checkCurrency(code string) error {
+	if _, err := currency.ParseISO(code); err != nil {
+		return fault.Invalidf("/default_currency", "there is no currency of that code in ISO 4217")
 	}
 	return nil
 }

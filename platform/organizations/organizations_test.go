@@ -57,6 +57,20 @@ func TestCleanName(t *testing.T) {
 	}
 }
 
+func TestCheckCurrency(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"EUR", "CHF", "JPY", "KWD"} {
+		if err := checkCurrency(good); err != nil {
+			t.Errorf("checkCurrency(%q): %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "ZZZ", "ABC", "EU", "EURO"} {
+		if err := checkCurrency(bad); err == nil {
+			t.Errorf("checkCurrency accepts %q", bad)
+		}
+	}
+}
+
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	keys, err := seal.Open(t.TempDir())
