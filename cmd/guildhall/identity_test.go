@@ -39,6 +39,23 @@ func TestIdentityRoleIsThatOfTheChosenOrganization(t *testing.T) {
 	}
 }
 
+func TestIdentityLocaleIsALanguage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann")
+	for _, good := range []string{"de-CH", "zh-Hant-TW", "en"} {
+		if r := ann.patch("/v1/users/me", m{"locale": good}).want(200); r.str("locale") != good {
+			t.Errorf("%s: %s", good, r.body)
+		}
+	}
+	for _, bad := range []string{"xx", "en-99", "de-XYZW-ABCD"} {
+		if r := ann.patch("/v1/users/me", m{"locale": bad}).want(422); r.str("errors.0.pointer") != "/locale" {
+			t.Errorf("%s: %s", bad, r.body)
+		}
+	}
+	ann.put("/v1/users/me", m{"username": "ann", "email": ann.email, "locale": "xx", "time_zone": "UTC"}).want(422)
+}
+
 func TestIdentityAsksForThePasswordInASentence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -83,6 +83,11 @@ func (c change) apply(u *User) (asked *address, err error) {
 			return nil, err
 		}
 	}
+	if c.Locale.Present {
+		if err := checkLocale(c.Locale.Value); err != nil {
+			return nil, err
+		}
+	}
 	c.Locale.Set(&u.Locale)
 	c.TimeZone.Set(&u.TimeZone)
 	if !c.Email.Present {

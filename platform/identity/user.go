@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/language"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
@@ -64,6 +65,14 @@ func cleanName(s string) (string, error) {
 		return "", fault.Invalidf("/username", "expected 64 characters at most")
 	}
 	return s, nil
+}
+
+// checkLocale refuses a tag that is malformed or names what does not exist.
+func checkLocale(tag string) error {
+	if _, err := language.Parse(tag); err != nil {
+		return fault.Invalidf("/locale", "there is no language tag of that form and name in BCP 47")
+	}
+	return nil
 }
 
 func checkTimeZone(name string) error {
