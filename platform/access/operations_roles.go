@@ -113,10 +113,14 @@ func (f *Feature) createRole(ctx context.Context, tx *tenant.Tx, in *createRole)
 	if authz.IsBuiltin(b.Key) {
 		return Role{}, fault.Conflictf("role_key_taken", "The key %s names a built-in role. Give another key.", b.Key)
 	}
+	name, err := cleanName(b.Name)
+	if err != nil {
+		return Role{}, err
+	}
 	if err := nextEpoch(ctx, tx); err != nil {
 		return Role{}, err
 	}
-	r, err := tenant.One[Role](ctx, tx, insertRole, tx.Scope().Organization, id.New(), b.Key, strings.TrimSpace(b.Name), b.Description, perms, b.Guest, maxRoles)
+	r, err := tenant.One[Role](ctx, tx, insertRole, tx.Scope().Organization, id.New(), b.Key, name, b.Description, perms, b.Guest, maxRoles)
 	if tenant.Constraint(err) == "role_key_taken" {
 		return Role{}, fault.Conflictf("role_key_taken", "A role with this key exists. Give another key.").Because(err)
 	}
@@ -153,7 +157,9 @@ func (f *Feature) updateRole(ctx context.Context, tx *tenant.Tx, in *patchRole) 
 	}
 	after, b := before, in.Body
 	b.Name.Set(&after.Name)
-	after.Name = strings.TrimSpace(after.Name)
+	if after.Name, err = cleanName(after.Name); err != nil {
+		return Role{}, err
+	}
 	b.Description.Set(&after.Description)
 	b.Guest.Set(&after.Guest)
 	if b.Permissions.Present {
@@ -272,3 +278,11 @@ func reason(x Explanation, least string) string {
 }
 
 func pointerAt(i int) string { return "/permissions/" + strconv.Itoa(i) }
+
+// cleanName refuses a name of which nothing can be seen.
+func cleanName(name string) (string, error) {
+	if name = strings.TrimSpace(name); name == "" {
+		return "", fault.Invalidf("/name", "the name must have something to read in it")
+	}
+	return name, nil
+}
