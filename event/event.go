@@ -165,8 +165,7 @@ func orNullJSON(b []byte) any {
 
 // Day is the partition of an event: the UTC day in its id.
 func Day(i id.ID) time.Time {
-	ms := int64(i[0])<<40 | int64(i[1])<<32 | int64(i[2])<<24 | int64(i[3])<<16 | int64(i[4])<<8 | int64(i[5])
-	return time.UnixMilli(ms).UTC().Truncate(24 * time.Hour)
+	return i.Time().Truncate(24 * time.Hour)
 }
 
 // unchanging fields move with every change and say nothing about it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/tenant"
@@ -11,6 +12,7 @@ import (
 
 // Facts without a business transaction (denied calls, reads that leave a
 // trace) are recorded after the fact, one row per actor, operation and minute.
+// The least id of that minute lets the primary key find the row to add to.
 const recordFact = `with seen as (
 	update event_log set occurrences = occurrences + 1
 	where tenant_id = $1 and day = $2 and id > $13 and type = $4 and actor_kind = $6 and actor_id is not distinct from $7 and operation = $8
@@ -38,18 +40,7 @@ func Record(ctx context.Context, db *tenant.DB, s tenant.Scope, f Fact) error {
 	eid := id.New()
 	return db.Write(ctx, s, func(tx *tenant.Tx) error {
 		_, err := tenant.Exec(ctx, tx, recordFact, s.Organization, Day(eid), eid, f.Type, subjectOf(f.Type),
-			string(s.Actor.Kind), orNull(s.Actor.ID), s.Operation, s.RequestID, s.SourceAddress, raw, orNull(f.Subject), aMinuteAgo(eid))
+			string(s.Actor.Kind), orNull(s.Actor.ID), s.Operation, s.RequestID, s.SourceAddress, raw, orNull(f.Subject), id.Floor(eid.Time().Add(-61*time.Second)))
 		return err
 	})
-}
-
-// aMinuteAgo is the least id of the minute before i, so that the primary key
-// finds the facts to add to.
-func aMinuteAgo(i id.ID) (floor id.ID) {
-	ms := int64(i[0])<<40 | int64(i[1])<<32 | int64(i[2])<<24 | int64(i[3])<<16 | int64(i[4])<<8 | int64(i[5])
-	ms -= 61_000
-	for b := range 6 {
-		floor[b] = byte(ms >> (40 - 8*b))
-	}
-	return floor
 }

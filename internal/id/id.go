@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -50,6 +51,25 @@ func MustParse(s string) ID {
 		panic(fmt.Sprintf("id.MustParse(%q): %v", s, err))
 	}
 	return v
+}
+
+// Time returns when a version 7 id was made, in milliseconds and UTC.
+func (i ID) Time() time.Time {
+	var ms int64
+	for _, b := range i[:6] {
+		ms = ms<<8 | int64(b)
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// Floor returns the least id of a time: every version 7 id made since sorts
+// after it.
+func Floor(t time.Time) (i ID) {
+	ms := t.UnixMilli()
+	for b := range 6 {
+		i[b] = byte(ms >> (40 - 8*b))
+	}
+	return i
 }
 
 // IsZero reports whether the id is Nil.

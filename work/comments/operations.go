@@ -88,9 +88,6 @@ type updateInput struct {
 }
 
 func update(ctx context.Context, tx *tenant.Tx, in *updateInput) (Comment, error) {
-	if in.Body.Body.Null {
-		return Comment{}, fault.Invalidf("/body", "a comment has a text; delete it instead")
-	}
 	h, err := lock(ctx, tx, in.CommentID)
 	if err != nil {
 		return Comment{}, err

@@ -1,10 +1,7 @@
 package projects
 
 import (
-	"slices"
-
 	"github.com/guildhall-dev/guildhall/api"
-	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/work"
 )
@@ -59,21 +56,6 @@ type patchProject struct {
 		Color       api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" example:"#2563eb"`
 		OwnerID     api.Optional[id.ID]  `json:"owner_id" required:"false" nullable:"true" ref:"user" doc:"Who is not named in the project yet becomes a lead of it."`
 	}
-}
-
-// check refuses null where a field cannot be without a value.
-func (in *patchProject) check() error {
-	b := in.Body
-	return refuseNull([]string{"/key", "/name", "/description", "/status", "/visibility"},
-		b.Key.Null, b.Name.Null, b.Description.Null, b.Status.Null, b.Visibility.Null)
-}
-
-// refuseNull points at the first field that is null.
-func refuseNull(pointers []string, null ...bool) error {
-	if i := slices.Index(null, true); i >= 0 {
-		return fault.Invalidf(pointers[i], "cannot be null; leave it out to keep it")
-	}
-	return nil
 }
 
 type deleteProject struct {

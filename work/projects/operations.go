@@ -88,9 +88,6 @@ func (f *Feature) replace(ctx context.Context, tx *tenant.Tx, in *replaceProject
 }
 
 func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchProject) (Project, error) {
-	if err := in.check(); err != nil {
-		return Project{}, err
-	}
 	return f.change(ctx, tx, in.ProjectID, in.IfMatch, in.Body.OwnerID.Present, func(p *ProjectData) {
 		b := in.Body
 		b.Key.Set(&p.Key)

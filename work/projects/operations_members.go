@@ -64,9 +64,6 @@ func (f *Feature) addMember(ctx context.Context, tx *tenant.Tx, in *addMember) (
 }
 
 func (f *Feature) patchMember(ctx context.Context, tx *tenant.Tx, in *patchMember) (ProjectMember, error) {
-	if err := refuseNull([]string{"/role"}, in.Body.Role.Null); err != nil {
-		return ProjectMember{}, err
-	}
 	p, err := held(ctx, tx, in.ProjectID, work.Lead)
 	if err != nil {
 		return ProjectMember{}, err

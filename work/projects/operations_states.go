@@ -89,9 +89,6 @@ func (f *Feature) addState(ctx context.Context, tx *tenant.Tx, in *createState) 
 
 func (f *Feature) patchState(ctx context.Context, tx *tenant.Tx, in *patchState) (WorkflowState, error) {
 	b := in.Body
-	if err := refuseNull([]string{"/name", "/is_default"}, b.Name.Null, b.IsDefault.Null); err != nil {
-		return WorkflowState{}, err
-	}
 	return changeState(ctx, tx, in.ProjectID, in.StateKey, func(states []WorkflowState) error {
 		at := indexOf(states, in.StateKey)
 		if at < 0 {
