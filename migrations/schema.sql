@@ -21,6 +21,28 @@ alter function api_key_by_id(uuid) owner to guildhall_platform;
 revoke execute on function api_key_by_id(uuid) from public;
 grant execute on function api_key_by_id(uuid) to guildhall_app;
 
+CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds integer, per_tenant integer)
+ RETURNS TABLE(tenant_id uuid, endpoint_id uuid, fence bigint)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with busy as (
+		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
+	), pick as (
+		select d.tenant_id, d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
+		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
+		order by coalesce(b.drains, 0), d.due_at limit 1
+		for update of d skip locked
+	)
+	update webhook_dispatch d set lease_until = clock_timestamp() + make_interval(secs => lease_seconds), fence = d.fence + 1
+	from pick p where d.tenant_id = p.tenant_id and d.endpoint_id = p.endpoint_id
+	returning d.tenant_id, d.endpoint_id, d.fence
+$function$;
+alter function claim_webhook_endpoint(integer,integer) owner to guildhall_platform;
+revoke execute on function claim_webhook_endpoint(integer,integer) from public;
+grant execute on function claim_webhook_endpoint(integer,integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.drop_event_partitions(keep_days integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -49,6 +71,36 @@ alter function drop_event_partitions(integer) owner to guildhall_owner;
 revoke execute on function drop_event_partitions(integer) from public;
 grant execute on function drop_event_partitions(integer) to guildhall_worker;
 
+CREATE OR REPLACE FUNCTION guildhall.drop_webhook_partitions(keep_days integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+ SET lock_timeout TO '2s'
+AS $function$
+declare
+	name text;
+	dropped integer := 0;
+begin
+	if keep_days < 1 then
+		raise exception 'deliveries are kept for a day at least';
+	end if;
+	perform pg_advisory_xact_lock(7301, 3);
+	perform purge_webhook_queue((now() at time zone 'UTC')::date - keep_days);
+	for name in
+		select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+		where i.inhparent in ('guildhall.webhook_deliveries'::regclass, 'guildhall.webhook_attempts'::regclass)
+		and right(c.relname, 8) < to_char((now() at time zone 'UTC')::date - keep_days, 'YYYYMMDD')
+	loop
+		execute format('drop table %I', name);
+		dropped := dropped + 1;
+	end loop;
+	return dropped;
+end $function$;
+alter function drop_webhook_partitions(integer) owner to guildhall_owner;
+revoke execute on function drop_webhook_partitions(integer) from public;
+grant execute on function drop_webhook_partitions(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.ensure_event_partitions(days_ahead integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -76,6 +128,36 @@ alter function ensure_event_partitions(integer) owner to guildhall_owner;
 revoke execute on function ensure_event_partitions(integer) from public;
 grant execute on function ensure_event_partitions(integer) to guildhall_app;
 
+CREATE OR REPLACE FUNCTION guildhall.ensure_webhook_partitions(days_ahead integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	parent text;
+	d date;
+	name text;
+	made integer := 0;
+begin
+	perform pg_advisory_xact_lock(7301, 3);
+	foreach parent in array array['webhook_deliveries', 'webhook_attempts'] loop
+		for d in select generate_series((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + days_ahead, interval '1 day')::date loop
+			name := parent || '_' || to_char(d, 'YYYYMMDD');
+			continue when to_regclass('guildhall.' || name) is not null;
+			execute format('create table %I (like %I including defaults including constraints)', name, parent);
+			execute format('alter table %I enable row level security', name);
+			execute format('alter table %I force row level security', name);
+			execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, name, d, d + 1);
+			made := made + 1;
+		end loop;
+	end loop;
+	return made;
+end $function$;
+alter function ensure_webhook_partitions(integer) owner to guildhall_owner;
+revoke execute on function ensure_webhook_partitions(integer) from public;
+grant execute on function ensure_webhook_partitions(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.event_partitions_ahead()
  RETURNS integer
  LANGUAGE sql
@@ -101,6 +183,26 @@ alter function next_policy_epoch() owner to guildhall_owner;
 revoke execute on function next_policy_epoch() from public;
 grant execute on function next_policy_epoch() to guildhall_app;
 comment on function next_policy_epoch() is 'platform/organizations: called in the transaction of every change to roles, before the change';
+
+CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with due as (
+		select d.tenant_id, d.endpoint_id from webhook_dispatch d
+		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '10 seconds' or d.nudged_at < d.due_at)
+		order by d.due_at limit most
+		for update skip locked
+	)
+	update webhook_dispatch d set nudged_at = now() from due
+	where d.tenant_id = due.tenant_id and d.endpoint_id = due.endpoint_id
+	returning d.tenant_id
+$function$;
+alter function nudge_webhook_endpoints(integer) owner to guildhall_platform;
+revoke execute on function nudge_webhook_endpoints(integer) from public;
+grant execute on function nudge_webhook_endpoints(integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.organization_ids(after_id uuid, batch integer)
  RETURNS SETOF uuid
@@ -311,6 +413,18 @@ end $function$;
 alter function purge_organization_log(integer) owner to guildhall_platform;
 revoke execute on function purge_organization_log(integer) from public;
 grant execute on function purge_organization_log(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.purge_webhook_queue(before date)
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with gone as (delete from webhook_queue q where q.day < before returning 1) select count(*) from gone
+$function$;
+alter function purge_webhook_queue(date) owner to guildhall_platform;
+revoke execute on function purge_webhook_queue(date) from public;
+grant execute on function purge_webhook_queue(date) to guildhall_owner;
 
 CREATE OR REPLACE FUNCTION guildhall.relay_events(batch integer, listener_names text[], listener_types text[])
  RETURNS TABLE(tenant_id uuid, listener text, taken bigint)
@@ -995,6 +1109,227 @@ create table users (
 grant insert, select, update on users to guildhall_app;
 grant select on users to guildhall_platform;
 comment on table users is 'platform/identity: people; email_key is the folded address';
+
+create table webhook_attempts (
+	tenant_id uuid not null,
+	day date not null,
+	delivery_id uuid not null,
+	number integer not null,
+	settings_version bigint not null,
+	started_at timestamp with time zone not null,
+	duration_ms integer not null,
+	url text not null,
+	request_headers jsonb not null,
+	status_code integer,
+	response_headers jsonb,
+	response_body bytea,
+	response_truncated boolean not null default false,
+	error text,
+	constraint webhook_attempts_pkey PRIMARY KEY (tenant_id, day, delivery_id, number)
+) partition by range (day);
+alter table webhook_attempts enable row level security;
+alter table webhook_attempts force row level security;
+create policy tenant on webhook_attempts to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert, select on webhook_attempts to guildhall_app;
+comment on table webhook_attempts is 'platform/webhooks: each attempt at a delivery, with the first 16 KiB of the answer; day is that of the delivery';
+
+create table webhook_deliveries (
+	tenant_id uuid not null,
+	day date not null,
+	id uuid not null,
+	endpoint_id uuid not null,
+	event_id uuid not null,
+	event_type text not null,
+	sequence bigint,
+	settings_version bigint not null,
+	status text not null,
+	reason text,
+	attempts integer not null default 0,
+	next_attempt_at timestamp with time zone,
+	last_attempt_at timestamp with time zone,
+	last_status_code integer,
+	example jsonb,
+	created_at timestamp with time zone not null default now(),
+	constraint webhook_deliveries_pkey PRIMARY KEY (tenant_id, day, id),
+	constraint webhook_delivery_status CHECK (status = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text, 'exhausted'::text, 'filtered'::text, 'paused'::text]))
+) partition by range (day);
+CREATE INDEX webhook_deliveries_event ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, event_id);
+CREATE INDEX webhook_deliveries_list ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, id);
+CREATE INDEX webhook_deliveries_status ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, status, id);
+alter table webhook_deliveries enable row level security;
+alter table webhook_deliveries force row level security;
+create policy tenant on webhook_deliveries to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert, select, update on webhook_deliveries to guildhall_app;
+comment on table webhook_deliveries is 'platform/webhooks: what became of each event that an endpoint''s types matched; day is the day in the id; example holds a test event, which is in no log';
+
+create table webhook_dispatch (
+	tenant_id uuid not null,
+	endpoint_id uuid not null,
+	due_at timestamp with time zone not null default 'infinity'::timestamp with time zone,
+	nudged_at timestamp with time zone,
+	lease_until timestamp with time zone,
+	fence bigint not null default 0,
+	in_flight_limit integer not null default 4,
+	next_send_at timestamp with time zone,
+	window_started_at timestamp with time zone,
+	window_delivered integer not null default 0,
+	window_failed integer not null default 0,
+	open_until timestamp with time zone,
+	probe_seconds integer not null default 0,
+	failing_since timestamp with time zone,
+	last_delivered_at timestamp with time zone,
+	last_failed_at timestamp with time zone,
+	constraint webhook_dispatch_pkey PRIMARY KEY (tenant_id, endpoint_id),
+	constraint webhook_dispatch_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX webhook_dispatch_due ON webhook_dispatch USING btree (due_at);
+CREATE INDEX webhook_dispatch_lease ON webhook_dispatch USING btree (lease_until) WHERE lease_until IS NOT NULL;
+alter table webhook_dispatch enable row level security;
+alter table webhook_dispatch force row level security;
+create policy platform on webhook_dispatch to guildhall_platform using (true) with check (true);
+create policy tenant on webhook_dispatch to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_dispatch to guildhall_app;
+grant select, update on webhook_dispatch to guildhall_platform;
+comment on table webhook_dispatch is 'platform/webhooks: when each endpoint is next to be drained, by whom it is (lease and fence), and how healthy it is';
+
+create table webhook_endpoints (
+	tenant_id uuid not null,
+	id uuid not null,
+	url text not null,
+	description text not null default ''::text,
+	event_types text[] not null default '{}'::text[],
+	filter text not null default ''::text,
+	headers bytea,
+	header_names text[] not null default '{}'::text[],
+	enabled boolean not null default true,
+	ordering text not null default 'none'::text,
+	payload text not null default 'full'::text,
+	envelope text not null default 'standard'::text,
+	signature text not null default 'v1'::text,
+	include_private boolean not null default false,
+	rate_limit integer,
+	max_in_flight integer,
+	timeout_seconds integer not null default 15,
+	retry_schedule integer[],
+	schema_date date not null,
+	disabled_reason text,
+	disabled_at timestamp with time zone,
+	catch_up_since timestamp with time zone,
+	version bigint not null default 1,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	deleted_at timestamp with time zone,
+	constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, id),
+	constraint webhook_endpoint_disabled_reason CHECK (disabled_reason = ANY (ARRAY['manual'::text, 'gone'::text, 'failing'::text])),
+	constraint webhook_endpoint_envelope CHECK (envelope = ANY (ARRAY['standard'::text, 'cloudevents'::text])),
+	constraint webhook_endpoint_max_in_flight CHECK (max_in_flight >= 1 AND max_in_flight <= 100),
+	constraint webhook_endpoint_ordering CHECK (ordering = ANY (ARRAY['none'::text, 'by_subject'::text])),
+	constraint webhook_endpoint_payload CHECK (payload = ANY (ARRAY['full'::text, 'thin'::text])),
+	constraint webhook_endpoint_rate_limit CHECK (rate_limit >= 1 AND rate_limit <= 10000),
+	constraint webhook_endpoint_retry_schedule CHECK (cardinality(retry_schedule) >= 1 AND cardinality(retry_schedule) <= 20 AND (0 <= ALL (retry_schedule)) AND (86400 >= ALL (retry_schedule))),
+	constraint webhook_endpoint_signature CHECK (signature = ANY (ARRAY['v1'::text, 'v1a'::text, 'both'::text])),
+	constraint webhook_endpoint_timeout CHECK (timeout_seconds >= 1 AND timeout_seconds <= 30),
+	constraint webhook_endpoint_url_length CHECK (length(url) >= 1 AND length(url) <= 2048)
+);
+CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
+alter table webhook_endpoints enable row level security;
+alter table webhook_endpoints force row level security;
+create policy tenant on webhook_endpoints to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_endpoints to guildhall_app;
+comment on table webhook_endpoints is 'platform/webhooks: where events of an organisation are sent; headers are sealed; retry_schedule in seconds, null is the default';
+
+create table webhook_keys (
+	tenant_id uuid not null,
+	id uuid not null,
+	seed bytea not null,
+	public_key bytea not null,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone,
+	constraint webhook_keys_pkey PRIMARY KEY (tenant_id, id)
+);
+CREATE UNIQUE INDEX webhook_keys_current ON webhook_keys USING btree (tenant_id) WHERE expires_at IS NULL;
+alter table webhook_keys enable row level security;
+alter table webhook_keys force row level security;
+create policy tenant on webhook_keys to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_keys to guildhall_app;
+comment on table webhook_keys is 'platform/webhooks: Ed25519 key pairs of an organisation for v1a signatures; the seed is sealed, the current one has no expires_at';
+
+create table webhook_progress (
+	tenant_id uuid not null,
+	heard_sequence bigint not null,
+	constraint webhook_progress_pkey PRIMARY KEY (tenant_id)
+);
+alter table webhook_progress enable row level security;
+alter table webhook_progress force row level security;
+create policy tenant on webhook_progress to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_progress to guildhall_app;
+comment on table webhook_progress is 'platform/webhooks: the last event that was held against the endpoints';
+
+create table webhook_queue (
+	tenant_id uuid not null,
+	endpoint_id uuid not null,
+	delivery_id uuid not null,
+	"position" bigint not null generated always as identity,
+	day date not null,
+	event_id uuid not null,
+	event_day date not null,
+	subject text not null,
+	due_at timestamp with time zone not null,
+	made integer not null default 0,
+	step integer not null default 0,
+	example jsonb,
+	constraint webhook_queue_pkey PRIMARY KEY (tenant_id, endpoint_id, delivery_id),
+	constraint webhook_queue_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX webhook_queue_due ON webhook_queue USING btree (tenant_id, endpoint_id, due_at, "position");
+CREATE INDEX webhook_queue_subject ON webhook_queue USING btree (tenant_id, endpoint_id, subject, "position");
+alter table webhook_queue enable row level security;
+alter table webhook_queue force row level security;
+create policy platform on webhook_queue to guildhall_platform using (true) with check (true);
+create policy tenant on webhook_queue to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_queue to guildhall_app;
+grant delete, select on webhook_queue to guildhall_platform;
+comment on table webhook_queue is 'platform/webhooks: deliveries that are still to be sent; made counts all attempts, step those of the present run of the retry plan';
+
+create table webhook_secrets (
+	tenant_id uuid not null,
+	endpoint_id uuid not null,
+	id uuid not null,
+	secret bytea not null,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone,
+	constraint webhook_secrets_pkey PRIMARY KEY (tenant_id, endpoint_id, id),
+	constraint webhook_secret_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
+);
+alter table webhook_secrets enable row level security;
+alter table webhook_secrets force row level security;
+create policy tenant on webhook_secrets to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_secrets to guildhall_app;
+comment on table webhook_secrets is 'platform/webhooks: sealed secrets that sign deliveries; the current one has no expires_at';
+
+create table webhook_settings (
+	tenant_id uuid not null,
+	endpoint_id uuid not null,
+	version bigint not null,
+	first_sequence bigint,
+	event_types text[] not null,
+	filter text not null,
+	include_private boolean not null,
+	enabled boolean not null,
+	payload text not null,
+	envelope text not null,
+	schema_date date not null,
+	created_at timestamp with time zone not null default now(),
+	constraint webhook_settings_pkey PRIMARY KEY (tenant_id, endpoint_id, version),
+	constraint webhook_settings_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
+);
+alter table webhook_settings enable row level security;
+alter table webhook_settings force row level security;
+create policy tenant on webhook_settings to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_settings to guildhall_app;
+comment on table webhook_settings is 'platform/webhooks: every version of an endpoint''s settings and the first event it was applied to, from which follows which events it did not match';
 
 create view project_access with (security_invoker=true) as
  SELECT tenant_id,

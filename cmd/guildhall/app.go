@@ -14,6 +14,7 @@ import (
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/config"
 	"github.com/guildhall-dev/guildhall/internal/mail"
+	"github.com/guildhall-dev/guildhall/internal/outbound"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
@@ -75,7 +76,12 @@ func newApp(ctx context.Context, cfg config.Config, d *database, r role, log *sl
 			return nil, err
 		}
 	}
-	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, PublicURL: cfg.PublicURL, Log: log}, o); err != nil {
+	allow, err := config.Prefixes(cfg.OutboundAllow)
+	if err != nil {
+		return nil, err
+	}
+	caller := outbound.New(outbound.Options{Allow: allow, UserAgent: "Guildhall/" + version})
+	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log}, o); err != nil {
 		return nil, err
 	}
 	if r.work {

@@ -6,6 +6,7 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/internal/mail"
+	"github.com/guildhall-dev/guildhall/internal/outbound"
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
@@ -14,6 +15,7 @@ import (
 	"github.com/guildhall-dev/guildhall/platform/identity"
 	"github.com/guildhall-dev/guildhall/platform/operations"
 	"github.com/guildhall-dev/guildhall/platform/organizations"
+	"github.com/guildhall-dev/guildhall/platform/webhooks"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work/comments"
 	"github.com/guildhall-dev/guildhall/work/projects"
@@ -26,6 +28,7 @@ type deps struct {
 	Queue     *jobs.Queue
 	Keys      *seal.Keyring
 	Mail      mail.Sender
+	Outbound  *outbound.Client
 	PublicURL string
 	Log       *slog.Logger
 }
@@ -64,6 +67,7 @@ func newFeatures(d deps) (f features, err error) {
 		operations.New().Module(),
 		taskList.Module(),
 		comments.New().Module(),
+		webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log}).Module(),
 	}
 	return f, nil
 }

@@ -1,0 +1,5 @@
+package webhooks
+
+import "github.com/guildhall-dev/guildhall/api"
+
+func (f *Feature) deliveryOperations(r *api.Router) {}

@@ -1,0 +1,54 @@
+package webhooks
+
+import (
+	"log/slog"
+
+	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/mail"
+	"github.com/guildhall-dev/guildhall/internal/outbound"
+	"github.com/guildhall-dev/guildhall/internal/seal"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/module"
+)
+
+// Deps is what the feature stands on.
+type Deps struct {
+	Queue     *jobs.Queue
+	Keys      *seal.Keyring
+	Outbound  *outbound.Client
+	Mail      mail.Sender
+	PublicURL string
+	Log       *slog.Logger
+}
+
+// Feature is the feature.
+type Feature struct{ Deps }
+
+// New returns the feature.
+func New(d Deps) *Feature { return &Feature{d} }
+
+// The permissions of the feature.
+var (
+	mayRead   = authz.Permission{Key: "webhooks.read", Doc: "See webhook endpoints and what became of their deliveries.", From: authz.Admin}
+	mayManage = authz.Permission{Key: "webhooks.manage", Doc: "Change webhook endpoints, read their secrets, replay deliveries.", From: authz.Admin}
+)
+
+// Module is the feature's table of contents.
+func (f *Feature) Module() module.Module {
+	return module.Module{
+		Name:        "webhooks",
+		Doc:         "Where events are sent, and what became of every one of them.",
+		Permissions: []authz.Permission{mayRead, mayManage},
+		Operations: func(r *api.Router) {
+			f.endpointOperations(r)
+			f.deliveryOperations(r)
+		},
+		Events: []*event.Type{EndpointCreated.Type, EndpointUpdated.Type, EndpointDisabled.Type, EndpointDeleted.Type, SecretRotated.Type},
+		Listeners: []event.Listener{
+			{Name: "webhooks", Types: []string{"*"}, Hear: f.fanOut},
+		},
+		Jobs: f.jobs(),
+	}
+}
