@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -37,17 +36,10 @@ type Config struct {
 // empty value means the default. The error lists everything that is wrong, one line each, with what to write instead; it
 // never repeats the value of a secret.
 func Load(file string, environ []string) (Config, error) {
-	var problems []error
-	s := settings{}
-	if file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return Config{}, fmt.Errorf("config: read %s: %w", file, err)
-		}
-		problems = append(problems, s.addFile(file, string(text))...)
+	s, problems, err := read(file, environ)
+	if err != nil {
+		return Config{}, err
 	}
-	problems = append(problems, s.addEnviron(environ)...)
-
 	c := Config{origin: map[string]string{}}
 	values := map[string]string{}
 	for name, set := range s {

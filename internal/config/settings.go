@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 )
 
@@ -11,6 +13,20 @@ const prefix = "GUILDHALL_"
 type settings map[string]setting
 
 type setting struct{ value, origin string }
+
+// read lays environ over the file, and lists what in them cannot be understood.
+func read(file string, environ []string) (settings, []error, error) {
+	var problems []error
+	s := settings{}
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("config: read %s: %w", file, err)
+		}
+		problems = append(problems, s.addFile(file, string(text))...)
+	}
+	return s, append(problems, s.addEnviron(environ)...), nil
+}
 
 // addFile adds the KEY=VALUE lines of text. Empty lines and lines that start with # are skipped; a value may stand in
 // single or double quotes, and outside quotes " #" starts a comment.
@@ -91,20 +107,21 @@ func unquote(value string) (string, error) {
 	return strings.TrimSpace(value), nil
 }
 
-func known(name string) bool {
+func known(name string) bool { return slices.Contains(names(), name) }
+
+// names are all that may be set.
+func names() (all []string) {
 	for _, e := range Reference() {
-		if e.Name == name {
-			return true
-		}
+		all = append(all, e.Name)
 	}
-	return false
+	return append(all, remoteURL, remoteKey)
 }
 
 func unknown(where, name string) error {
 	best, distance := "", -1
-	for _, e := range Reference() {
-		if d := editDistance(name, e.Name); distance < 0 || d < distance {
-			best, distance = e.Name, d
+	for _, n := range names() {
+		if d := editDistance(name, n); distance < 0 || d < distance {
+			best, distance = n, d
 		}
 	}
 	return fmt.Errorf("%s: no setting is called %q; did you mean %s?", where, name, best)
