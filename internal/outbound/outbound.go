@@ -9,6 +9,8 @@ package outbound
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -28,12 +30,20 @@ const (
 	DefaultTimeout = 15 * time.Second
 	// MaxTimeout bounds every call, whatever its context says.
 	MaxTimeout = 30 * time.Second
-	// MaxBody is how many bytes of a response's body are kept.
+	// MaxBody is how many bytes of a response's body are kept where the call does not say.
 	MaxBody = 64 << 10
 
 	dialTimeout   = 5 * time.Second
 	lookupTimeout = 5 * time.Second
 	maxHeader     = 64 << 10
+
+	// What is read beyond the kept part, only to have the connection back for the next call.
+	drainBytes = 64 << 10
+	drainTime  = 100 * time.Millisecond
+
+	// A busy endpoint is called over up to a hundred connections, and each that is not kept costs the next call a handshake.
+	idlePerHost = 100
+	idleInAll   = 2000
 )
 
 // Options say what an instance's client may do. The zero value reaches public addresses only.
@@ -41,6 +51,7 @@ type Options struct {
 	Allow     []netip.Prefix // ranges that may be reached although they are not public
 	Resolver  *net.Resolver  // resolves names; nil means the system's
 	UserAgent string         // sent where a request has none; "" means Guildhall
+	Roots     *x509.CertPool // authorities whose certificates are trusted; nil means the system's
 }
 
 // Client makes guarded calls. It is safe for concurrent use and keeps connections open between calls.
@@ -55,7 +66,7 @@ type Client struct {
 type Response struct {
 	StatusCode int
 	Header     http.Header
-	Body       []byte        // at most MaxBody bytes
+	Body       []byte        // at most as many bytes as the call keeps
 	Truncated  bool          // the body was longer
 	Elapsed    time.Duration // from the start of the call to the end of the body
 }
@@ -75,11 +86,13 @@ func New(o Options) *Client {
 		Transport: &http.Transport{
 			Proxy:                  nil, // a proxy would resolve names behind the guard
 			DialContext:            dialer.DialContext,
+			TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2:      true,
-			DisableCompression:     true, // what is kept is bounded anyway; do not unpack bombs for it
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}, // finds a dead connection
+			DisableCompression:     true,                                                                               // what is kept is bounded anyway; do not unpack bombs for it
 			TLSHandshakeTimeout:    dialTimeout,
-			MaxIdleConns:           100,
-			MaxIdleConnsPerHost:    4,
+			MaxIdleConns:           idleInAll,
+			MaxIdleConnsPerHost:    idlePerHost,
 			IdleConnTimeout:        30 * time.Second,
 			MaxResponseHeaderBytes: maxHeader,
 		},
@@ -90,10 +103,19 @@ func New(o Options) *Client {
 // CloseIdle closes the connections that no call is using.
 func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
 
+// UserAgent is what is sent where a request has none.
+func (c *Client) UserAgent() string { return c.userAgent }
+
 // Do sends req and reads the answer, in the time that ctx leaves but never more than MaxTimeout; without a deadline in
 // ctx, DefaultTimeout. Any status is an answer, redirects included. The error is a *BlockedError where the address may
-// not be called, and else says what failed; a deadline that passed is context.DeadlineExceeded.
+// not be called, and else says what failed; a deadline that passed is context.DeadlineExceeded. Where the answer broke off
+// in its body, what came of it is returned beside the error.
 func (c *Client) Do(ctx context.Context, req *http.Request) (*Response, error) {
+	return c.DoKeeping(ctx, req, MaxBody)
+}
+
+// DoKeeping is Do for a caller who keeps limit bytes of the body. What is beyond is not waited for.
+func (c *Client) DoKeeping(ctx context.Context, req *http.Request, limit int) (*Response, error) {
 	start := time.Now()
 	if _, err := c.checkHost(req.URL); err != nil {
 		return nil, err
@@ -115,11 +137,26 @@ func (c *Client) Do(ctx context.Context, req *http.Request) (*Response, error) {
 		return nil, callError(req, err)
 	}
 	defer res.Body.Close()
-	body, truncated, err := ReadLimited(res.Body, MaxBody)
-	if err != nil {
-		return nil, callError(req, err)
+	answer := &Response{StatusCode: res.StatusCode, Header: res.Header}
+	if res.StatusCode != http.StatusSwitchingProtocols { // after which no body comes, and no end either
+		answer.Body, answer.Truncated, err = ReadLimited(res.Body, limit)
 	}
-	return &Response{res.StatusCode, res.Header, body, truncated, time.Since(start)}, nil
+	answer.Elapsed = time.Since(start)
+	if err != nil {
+		return answer, callError(req, err)
+	}
+	if answer.Truncated {
+		drain(res.Body, cancel)
+	}
+	return answer, nil
+}
+
+// drain reads what little is left, so that the connection can be used again; much, or what is slow to come, costs the
+// connection instead.
+func drain(body io.Reader, stop func()) {
+	timer := time.AfterFunc(drainTime, stop)
+	defer timer.Stop()
+	io.CopyN(io.Discard, body, drainBytes) // a failure shows at the next call
 }
 
 // CheckURL tells at the time of saving whether Do could call raw: http or https, a host, no credentials, and no resolved
@@ -149,16 +186,17 @@ func (c *Client) CheckURL(ctx context.Context, raw string) error {
 }
 
 // ReadLimited reads at most limit bytes of r and tells whether more would have come. What comes after is not read, so an
-// endless body ends here.
+// endless body ends here. With an error comes what was read before it.
 func ReadLimited(r io.Reader, limit int) (body []byte, truncated bool, err error) {
 	body, err = io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	truncated = len(body) > limit
+	if truncated {
+		body = body[:limit:limit]
+	}
 	if err != nil {
-		return nil, false, fmt.Errorf("outbound: read the body: %w", err)
+		return body, truncated, fmt.Errorf("outbound: read the body: %w", err)
 	}
-	if len(body) > limit {
-		return body[:limit:limit], true, nil
-	}
-	return body, false, nil
+	return body, truncated, nil
 }
 
 func bound(ctx context.Context) (context.Context, context.CancelFunc) {
