@@ -61,6 +61,7 @@ create table project_states (
 	is_default boolean not null default false,
 	constraint project_states_pkey primary key (tenant_id, id),
 	constraint state_key_taken unique (tenant_id, project_id, key),
+	constraint state_means unique (tenant_id, project_id, key, state_group),
 	constraint state_project_unknown foreign key (tenant_id, project_id) references projects (tenant_id, id) on delete cascade,
 	constraint state_key_form check (key ~ '^[a-z][a-z0-9_]{0,39}$'),
 	constraint state_name_length check (length(name) between 1 and 100),
@@ -68,7 +69,7 @@ create table project_states (
 	constraint state_color_form check (color ~ '^#[0-9a-f]{6}$')
 );
 create unique index state_default on project_states (tenant_id, project_id) where is_default;
-comment on table project_states is 'work/projects: the workflow of a project in the order of position; tasks name a state by (project_id, key)';
+comment on table project_states is 'work/projects: the workflow of a project in the order of position; tasks name a state by (project_id, key) and repeat its group';
 select protect_tenant_table('project_states');
 
 -- What the viewer of this transaction is in every project that he may see, the

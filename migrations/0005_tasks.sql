@@ -20,6 +20,8 @@ create table tasks (
 	title text not null,
 	description text not null default '',
 	status text not null,
+	state_group text not null,
+	labels text[] not null default '{}',
 	priority text not null default 'none',
 	priority_rank smallint not null generated always as (case priority
 		when 'low' then 1 when 'medium' then 2 when 'high' then 3 when 'urgent' then 4 else 0 end) stored,
@@ -41,7 +43,9 @@ create table tasks (
 	constraint task_position_taken unique (tenant_id, project_id, position),
 	constraint task_in_project unique (tenant_id, project_id, id),
 	constraint task_project_unknown foreign key (tenant_id, project_id) references projects (tenant_id, id) on delete cascade,
-	constraint task_state_unknown foreign key (tenant_id, project_id, status) references project_states (tenant_id, project_id, key) on update cascade,
+	-- The group stands in the key, so that the copy of it cannot differ.
+	constraint task_state_unknown foreign key (tenant_id, project_id, status, state_group)
+		references project_states (tenant_id, project_id, key, state_group) on update cascade,
 	constraint task_assignee_unknown foreign key (tenant_id, assigned_to_id) references members (tenant_id, user_id) on delete set null (assigned_to_id),
 	constraint task_parent_unknown foreign key (tenant_id, project_id, parent_id) references tasks (tenant_id, project_id, id) on delete set null (parent_id),
 	constraint task_parent_itself check (parent_id <> id),
@@ -51,12 +55,12 @@ create table tasks (
 	constraint task_dates_order check (start_date <= due_date),
 	constraint task_position_form check (position ~ '^[0-9A-Za-z]*[1-9A-Za-z]$' and length(position) <= 2000)
 );
-create index tasks_status on tasks (tenant_id, project_id, status);
+create index tasks_status on tasks (tenant_id, project_id, status, state_group);
 create index tasks_parent on tasks (tenant_id, project_id, parent_id) where parent_id is not null;
 create index tasks_assignee on tasks (tenant_id, assigned_to_id) where assigned_to_id is not null;
 create index tasks_created on tasks (tenant_id, created_at, id);
 create index tasks_deleted on tasks (tenant_id, deleted_at) where deleted_at is not null;
-comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go)';
+comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys';
 select protect_tenant_table('tasks');
 
 -- A member who leaves and a parent that is purged change a task without passing

@@ -881,6 +881,7 @@ create table project_states (
 	is_default boolean not null default false,
 	constraint project_states_pkey PRIMARY KEY (tenant_id, id),
 	constraint state_key_taken UNIQUE (tenant_id, project_id, key),
+	constraint state_means UNIQUE (tenant_id, project_id, key, state_group),
 	constraint state_color_form CHECK (color ~ '^#[0-9a-f]{6}$'::text),
 	constraint state_group CHECK (state_group = ANY (ARRAY['backlog'::text, 'unstarted'::text, 'started'::text, 'completed'::text, 'cancelled'::text])),
 	constraint state_key_form CHECK (key ~ '^[a-z][a-z0-9_]{0,39}$'::text),
@@ -892,7 +893,7 @@ alter table project_states enable row level security;
 alter table project_states force row level security;
 create policy tenant on project_states to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on project_states to guildhall_app;
-comment on table project_states is 'work/projects: the workflow of a project in the order of position; tasks name a state by (project_id, key)';
+comment on table project_states is 'work/projects: the workflow of a project in the order of position; tasks name a state by (project_id, key) and repeat its group';
 
 create table projects (
 	tenant_id uuid not null,
@@ -1037,6 +1038,8 @@ create table tasks (
 	title text not null,
 	description text not null default ''::text,
 	status text not null,
+	state_group text not null,
+	labels text[] not null default '{}'::text[],
 	priority text not null default 'none'::text,
 	priority_rank smallint not null generated always as (
 CASE priority
@@ -1072,13 +1075,13 @@ END) stored,
 	constraint task_assignee_unknown FOREIGN KEY (tenant_id, assigned_to_id) REFERENCES members(tenant_id, user_id) ON DELETE SET NULL (assigned_to_id),
 	constraint task_parent_unknown FOREIGN KEY (tenant_id, project_id, parent_id) REFERENCES tasks(tenant_id, project_id, id) ON DELETE SET NULL (parent_id),
 	constraint task_project_unknown FOREIGN KEY (tenant_id, project_id) REFERENCES projects(tenant_id, id) ON DELETE CASCADE,
-	constraint task_state_unknown FOREIGN KEY (tenant_id, project_id, status) REFERENCES project_states(tenant_id, project_id, key) ON UPDATE CASCADE
+	constraint task_state_unknown FOREIGN KEY (tenant_id, project_id, status, state_group) REFERENCES project_states(tenant_id, project_id, key, state_group) ON UPDATE CASCADE
 );
 CREATE INDEX tasks_assignee ON tasks USING btree (tenant_id, assigned_to_id) WHERE assigned_to_id IS NOT NULL;
 CREATE INDEX tasks_created ON tasks USING btree (tenant_id, created_at, id);
 CREATE INDEX tasks_deleted ON tasks USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX tasks_parent ON tasks USING btree (tenant_id, project_id, parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX tasks_status ON tasks USING btree (tenant_id, project_id, status);
+CREATE INDEX tasks_status ON tasks USING btree (tenant_id, project_id, status, state_group);
 alter table tasks enable row level security;
 alter table tasks force row level security;
 create policy platform on tasks to guildhall_platform using (true) with check (true);
@@ -1086,7 +1089,7 @@ create policy tenant on tasks to guildhall_app using (tenant_id = (( SELECT curr
 CREATE TRIGGER task_lost_reference BEFORE UPDATE OF assigned_to_id, parent_id ON tasks FOR EACH ROW WHEN (new.version = old.version AND (new.assigned_to_id IS DISTINCT FROM old.assigned_to_id OR new.parent_id IS DISTINCT FROM old.parent_id)) EXECUTE FUNCTION task_lost_reference();
 grant delete, insert, select, update on tasks to guildhall_app;
 grant select on tasks to guildhall_platform;
-comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go)';
+comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys';
 
 create table users (
 	id uuid not null,

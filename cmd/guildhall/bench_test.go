@@ -364,8 +364,8 @@ const manyTasks = `with o as (
 		insert into guildhall.project_states (tenant_id, project_id, id, key, name, state_group, position, is_default)
 		select tenant_id, id, gen_random_uuid(), 'pending', 'Pending', 'unstarted', 'a', true from p returning tenant_id, project_id
 	)
-	insert into guildhall.tasks (tenant_id, id, project_id, number, title, status, position, created_by_kind)
-	select s.tenant_id, gen_random_uuid(), s.project_id, n, 'Task ' || n, 'pending', to_hex(n) || 'z', 'system' from s, generate_series(1, $2::int) n`
+	insert into guildhall.tasks (tenant_id, id, project_id, number, title, status, state_group, position, created_by_kind)
+	select s.tenant_id, gen_random_uuid(), s.project_id, n, 'Task ' || n, 'pending', 'unstarted', to_hex(n) || 'z', 'system' from s, generate_series(1, $2::int) n`
 
 func BenchmarkRatioSize(b *testing.B) {
 	small, big := newBenchTask(b), newBenchTask(b)

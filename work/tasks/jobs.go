@@ -67,7 +67,6 @@ const (
 	unassignLost = `with lost as (
 	select ` + taskCols + ` from tasks t
 	join project_sight a on a.tenant_id = t.tenant_id and a.project_id = t.project_id
-	join project_states s on s.tenant_id = t.tenant_id and s.project_id = t.project_id and s.key = t.status
 	where t.project_id = $1 and t.assigned_to_id is not null and not ` + carriedAssignable + `
 	order by t.id limit $2 for no key update of t
 ), changed as (

@@ -54,12 +54,20 @@ where ($1 = '' or strpos(l.name_key, $1) > 0) and l.name_key > $2 and ` + seenLa
 	updateLabel = `update labels l set name = $3, name_key = $4, color = $5, version = l.version + 1
 where l.tenant_id = $1 and l.id = $2 returning ` + labelCols
 
-	// touchTasks gives the tasks that carry the label a new version, since they
-	// look different.
-	touchTasks = `update tasks t set version = t.version + 1, updated_at = now(),
-	field_versions = t.field_versions || jsonb_build_object('labels', t.version + 1)
-where t.id in (select t2.id from task_labels tl join tasks t2 on t2.tenant_id = tl.tenant_id and t2.id = tl.task_id
-	where tl.label_id = $1 order by t2.id for no key update of t2)`
+	// lockLabelled locks the tasks that carry the label. While the label itself
+	// is locked as well, no task comes to carry it.
+	lockLabelled = `select t.id from tasks t where t.id in (select tl.task_id from task_labels tl where tl.label_id = $1)
+order by t.id for no key update`
+
+	// relabel writes the names anew into the tasks that carry the label, without
+	// it if $2 is set. They look different, so they get a new version. It must
+	// come after lockLabelled: a statement that waits for a lock goes on to read
+	// task_labels as it was before the wait.
+	relabel = `update tasks t set version = t.version + 1, updated_at = now(),
+	field_versions = t.field_versions || jsonb_build_object('labels', t.version + 1),
+	labels = coalesce((select array_agg(l.name order by l.name_key) from task_labels tl join labels l on l.tenant_id = tl.tenant_id and l.id = tl.label_id
+		where tl.tenant_id = t.tenant_id and tl.task_id = t.id and not ($2 and l.id = $1)), '{}')
+where t.id in (select tl.task_id from task_labels tl where tl.label_id = $1)`
 
 	untieLabel  = `delete from task_labels where label_id = $1`
 	deleteLabel = `delete from labels where id = $1`
@@ -69,7 +77,8 @@ select $1::uuid, n.id, n.name, n.name_key from unnest($2::uuid[], $3::text[], $4
 on conflict (tenant_id, name_key) do nothing`
 
 	// tieLabels makes the named labels the task's only ones, as far as they
-	// exist. It locks them, so that none goes away meanwhile.
+	// exist. It locks them, so that none goes away meanwhile. The caller holds the
+	// task's row.
 	tieLabels = `with named as (
 	select l.id, l.name, l.name_key from labels l where l.name_key = any($3::text[]) order by l.id for key share
 ), gone as (
@@ -77,6 +86,8 @@ on conflict (tenant_id, name_key) do nothing`
 ), tied as (
 	insert into task_labels (tenant_id, task_id, label_id) select $1::uuid, $2::uuid, n.id from named n
 	on conflict (tenant_id, task_id, label_id) do nothing
+), written as (
+	update tasks set labels = coalesce((select array_agg(n.name order by n.name_key) from named n), '{}') where id = $2
 )
 select n.name from named n order by n.name_key`
 )
@@ -158,13 +169,18 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 		return was, nil
 	}
 	if now.Name != was.Name {
-		if _, err := tenant.Exec(ctx, tx, touchTasks, was.ID); err != nil {
+		if _, err := tenant.Exec(ctx, tx, lockLabelled, was.ID); err != nil {
 			return Label{}, err
 		}
 	}
 	now, err = tenant.One[Label](ctx, tx, updateLabel, tx.Scope().Organization, now.ID, now.Name, labelKey(now.Name), now.Color)
 	if err != nil {
 		return Label{}, err
+	}
+	if now.Name != was.Name {
+		if _, err := tenant.Exec(ctx, tx, relabel, was.ID, false); err != nil {
+			return Label{}, err
+		}
 	}
 	return now, LabelUpdated.EmitChange(ctx, tx, was, now)
 }
@@ -179,7 +195,13 @@ func (f *Feature) deleteLabel(ctx context.Context, tx *tenant.Tx, in *labelMatch
 	if err != nil {
 		return api.None{}, err
 	}
-	for _, sql := range []string{touchTasks, untieLabel, deleteLabel} {
+	if _, err := tenant.Exec(ctx, tx, lockLabelled, l.ID); err != nil {
+		return api.None{}, err
+	}
+	if _, err := tenant.Exec(ctx, tx, relabel, l.ID, true); err != nil {
+		return api.None{}, err
+	}
+	for _, sql := range []string{untieLabel, deleteLabel} {
 		if _, err := tenant.Exec(ctx, tx, sql, l.ID); err != nil {
 			return api.None{}, err
 		}

@@ -147,7 +147,7 @@ func (s *selection) filter(f Filters, me id.ID) error {
 		s.and("t.deleted_at is null")
 	}
 	s.anyOf("t.status", f.Status)
-	s.anyOf("s.state_group", f.StateGroup)
+	s.anyOf("t.state_group", f.StateGroup)
 	s.anyOf("t.priority", f.Priority)
 	for _, name := range f.Label {
 		for _, key := range labelKeys([]string{name}) {

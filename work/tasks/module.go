@@ -138,7 +138,7 @@ func (f *Feature) labelOperations(r *api.Router) {
 }
 
 const (
-	replaceState = `update tasks t set status = $3, version = t.version + 1, updated_at = now(),
+	replaceState = `update tasks t set status = s.key, state_group = s.state_group, version = t.version + 1, updated_at = now(),
 	completed_at = case when s.state_group = 'completed' then coalesce(t.completed_at, now()) end,
 	field_versions = t.field_versions || jsonb_build_object('status', t.version + 1)
 from project_states s

@@ -40,7 +40,7 @@ from tasks x where x.project_id = $1 and x.id = $2 and x.deleted_at is null`
 	where c.project_id = $1 returning c.last_number - $4 as numbers, c.last_slot - $4 as slots
 )
 update tasks t set project_id = $1, number = c.numbers + m.n, position = lpad(to_hex(c.slots + m.n), 8, '0') || 'V',
-	status = s.key, completed_at = case when s.state_group = 'completed' then coalesce(t.completed_at, now()) end,
+	status = s.key, state_group = s.state_group, completed_at = case when s.state_group = 'completed' then coalesce(t.completed_at, now()) end,
 	parent_id = case when m.n > 1 then t.parent_id end,
 	assigned_to_id = case when t.assigned_to_id is null or ` + carriedAssignable + ` then t.assigned_to_id end,
 	field_versions = t.field_versions || jsonb_build_object('status', t.version + 1, 'assigned_to_id', t.version + 1, 'parent_id', t.version + 1, 'position', t.version + 1),
@@ -48,11 +48,10 @@ update tasks t set project_id = $1, number = c.numbers + m.n, position = lpad(to
 from moved m
 cross join counter c
 join tasks old on old.id = m.id
-join project_states was on was.tenant_id = old.tenant_id and was.project_id = old.project_id and was.key = old.status
 join lateral (select s.key, s.state_group from project_states s
 	where s.tenant_id = old.tenant_id and s.project_id = $1
 	order by case when s.key = case when m.n = 1 and $3 <> '' then $3 else old.status end then 0
-		when s.state_group = was.state_group then 1 when s.is_default then 2 else 3 end, s.position, s.key limit 1) s on true
+		when s.state_group = old.state_group then 1 when s.is_default then 2 else 3 end, s.position, s.key limit 1) s on true
 where t.tenant_id = old.tenant_id and t.id = m.id`
 
 	carriedAssignable = `exists (select from projects p
