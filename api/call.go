@@ -313,6 +313,9 @@ func (c *call) answerRow(out any) (*answer, error) {
 	if row, ok := out.(Located); ok && a.status == http.StatusCreated {
 		a.header["Location"] = row.Location()
 	}
+	if row, ok := out.(Cached); ok {
+		a.header["Cache-Control"] = fmt.Sprintf("public, max-age=%d", int(row.CacheFor().Seconds()))
+	}
 	if p, ok := out.(interface{ Next() *string }); ok && p.Next() != nil {
 		a.header["Link"] = c.nextLink(*p.Next())
 	}

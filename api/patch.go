@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -102,6 +103,9 @@ type Versioned interface{ RowVersion() int64 }
 
 // Located rows say where they live, for the Location of a 201.
 type Located interface{ Location() string }
+
+// Cached answers of public reads may be kept by anybody for so long.
+type Cached interface{ CacheFor() time.Duration }
 
 // None is the answer of an operation without one (204).
 type None struct{}

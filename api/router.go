@@ -149,11 +149,23 @@ func Read[In, Out any](r *Router, op Op, fn func(ctx context.Context, v tenant.V
 }
 
 // Write registers an operation that changes the organisation's data in one
-// transaction.
-func Write[In, Out any](r *Router, op Op, fn func(ctx context.Context, tx *tenant.Tx, in *In) (Out, error)) {
+// transaction. What is given as before runs ahead of it, once and without a
+// connection: it is the place to ask the world outside, a name server say. Its
+// refusal is the answer only after the rights and the Idempotency-Key were
+// looked at, so a repeat of a call that had its effect gets that answer still.
+func Write[In, Out any](r *Router, op Op, fn func(ctx context.Context, tx *tenant.Tx, in *In) (Out, error), before ...func(ctx context.Context, in *In) error) {
 	register(r, op, true, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		var refused error
+		for _, check := range before {
+			if refused = check(ctx, in); refused != nil {
+				break
+			}
+		}
 		return withFresh(ctx, c, func(ctx context.Context) (*answer, error) {
 			reply, replayed, err := c.kernel.DB.WriteOnce(ctx, c.caller.Scope, c.claim(), func(tx *tenant.Tx) (tenant.Reply, error) {
+				if refused != nil {
+					return tenant.Reply{}, refused
+				}
 				return runGuarded(ctx, c, func(ctx context.Context) (Out, error) { return fn(ctx, tx, in) })
 			})
 			return c.answerReply(reply, replayed, err)

@@ -97,6 +97,7 @@ func headers() object {
 		"WWW-Authenticate":            text("How to authenticate.", 100, "Bearer"),
 		"ETag":                        text("The version of the row, for If-Match.", 30, `"3"`),
 		"Location":                    text("Path of the new row.", 500, "/v1/tasks/0198c1f2-7b1e-7c3a-9d52-3f4b8a6e1c07"),
+		"Cache-Control":               text("How long the answer may be kept.", 100, "public, max-age=300"),
 		"Link":                        text("The next page, as rel=\"next\" (RFC 8288); absent on the last one.", 5000, `</v1/tasks?cursor=eyJ>; rel="next"`),
 		"Idempotency-Replayed":        text("\"true\" when the answer was stored by an earlier request with the same Idempotency-Key.", 5, "true"),
 	}

@@ -123,6 +123,9 @@ func (g *generator) success(op api.Registered, responses object) {
 		if op.Write {
 			names = append(names, "Idempotency-Replayed")
 		}
+		if implements[api.Cached](op.Out) {
+			names = append(names, "Cache-Control")
+		}
 		if op.ContentType != "" {
 			res["content"] = object{op.ContentType: object{"schema": object{
 				"type": "string", "maxLength": 1 << 30, "pattern": noNUL, "description": "Sent piece by piece.",
