@@ -42,6 +42,10 @@ func (c *Config) check() (problems []error) {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		bad("GUILDHALL_LOG_LEVEL", "is %q; write debug, info, warn or error", c.LogLevel)
 	}
+	// The log of events, from which a delivery could be made again, is kept for 400 days.
+	if days := c.WebhookRetentionDays(); days < 1 || days > 400 || c.WebhookRetention != strconv.Itoa(days) {
+		bad("GUILDHALL_WEBHOOK_RETENTION_DAYS", "is %q; write a number of days from 1 to 400", c.WebhookRetention)
+	}
 	if _, err := mail.ParseAddress(c.MailFrom); err != nil {
 		bad("GUILDHALL_MAIL_FROM", "is %q; write an address, for example Guildhall <guildhall@example.com>", c.MailFrom)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -24,6 +25,7 @@ type Config struct {
 	RateLimit        string   `env:"GUILDHALL_RATE_LIMIT" envDefault:"on" doc:"limit requests per address, principal and organisation: on or off"`
 	TrustedProxies   []string `env:"GUILDHALL_TRUSTED_PROXIES" default:"(none)" doc:"comma-separated addresses or CIDR ranges whose X-Forwarded-For is believed"`
 	OutboundAllow    []string `env:"GUILDHALL_OUTBOUND_ALLOW" default:"(none)" doc:"comma-separated addresses or CIDR ranges that are not public but that webhooks and other outbound calls may reach"`
+	WebhookRetention string   `env:"GUILDHALL_WEBHOOK_RETENTION_DAYS" envDefault:"30" doc:"days for which deliveries of webhooks and what was answered are kept, 1 to 400"`
 	SMTPURL          string   `env:"GUILDHALL_SMTP_URL" default:"(mail goes to a folder)" secret:"url" doc:"mail server, smtp://user:password@host:587?tls=mandatory (or opportunistic, none) or smtps://host"`
 	MailFrom         string   `env:"GUILDHALL_MAIL_FROM" envDefault:"Guildhall <guildhall@localhost>" doc:"sender of the instance's mail"`
 	LogFormat        string   `env:"GUILDHALL_LOG_FORMAT" default:"(text on a terminal, else json)" doc:"text or json"`
@@ -68,6 +70,12 @@ func (c Config) DemoEnabled() bool {
 
 // RateLimitEnabled tells whether requests are limited: true unless GUILDHALL_RATE_LIMIT is off.
 func (c Config) RateLimitEnabled() bool { return c.RateLimit != "off" }
+
+// WebhookRetentionDays is for how many days deliveries of webhooks are kept.
+func (c Config) WebhookRetentionDays() int {
+	days, _ := strconv.Atoi(c.WebhookRetention)
+	return days
+}
 
 // WithAddr returns c listening on addr (host:port), with the public URL that follows from it unless another is set. The
 // server calls it once a listener on port 0 knows its port; before that such a configuration has no public URL.

@@ -46,6 +46,9 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.WebhookRetentionDays() != 30 {
+		t.Errorf("deliveries are kept for %d days", c.WebhookRetentionDays())
+	}
 	if c.Addr != "127.0.0.1:8080" || c.PublicURL != "http://127.0.0.1:8080" || c.DataDir != "./data" {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -140,6 +143,8 @@ func TestRefusals(t *testing.T) {
 		"mail server":                {environ: []string{"GUILDHALL_SMTP_URL=smtp://u:hunter2@mail?tls=maybe"}, want: []string{"GUILDHALL_SMTP_URL cannot be used"}},
 		"mail from":                  {environ: []string{"GUILDHALL_MAIL_FROM=nobody"}, want: []string{`GUILDHALL_MAIL_FROM is "nobody"; write an address`}},
 		"range":                      {environ: []string{"GUILDHALL_OUTBOUND_ALLOW=10.0.0.0/33"}, want: []string{`GUILDHALL_OUTBOUND_ALLOW holds "10.0.0.0/33"; write addresses or ranges`}},
+		"days out of range":          {environ: []string{"GUILDHALL_WEBHOOK_RETENTION_DAYS=401"}, want: []string{`GUILDHALL_WEBHOOK_RETENTION_DAYS is "401"; write a number of days from 1 to 400`}},
+		"days in words":              {environ: []string{"GUILDHALL_WEBHOOK_RETENTION_DAYS=30d"}, want: []string{`GUILDHALL_WEBHOOK_RETENTION_DAYS is "30d"`}},
 		"all at once": {file: "GUILDHALL_LOG_LEVEL=9", environ: []string{"GUILDHALL_DEMOO=1", dbURL, "GUILDHALL_TRUSTED_PROXIES=proxy"},
 			want: []string{"config: 3 to mend", "GUILDHALL_LOG_LEVEL", "did you mean GUILDHALL_DEMO?", "GUILDHALL_TRUSTED_PROXIES"}},
 	} {
