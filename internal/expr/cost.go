@@ -22,7 +22,7 @@ type estimator struct {
 const (
 	perStep     = 100 // characters that are handled in the time of a step
 	zoneLookup  = 50  // a time zone is read from a file
-	patternStep = 100 // instructions of a regular expression, each for one character
+	patternStep = 200 // instructions of a regular expression, each for one character
 )
 
 // CallCost implements interpreter.ActualCostEstimator.

@@ -29,7 +29,7 @@ import (
 const MaxSource = 2000
 
 const (
-	costLimit  = 50_000 // steps of one evaluation; one is in the order of a microsecond
+	costLimit  = 20_000 // steps of one evaluation; one is in the order of a microsecond
 	maxNesting = 3      // loops within each other
 )
 
