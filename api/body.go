@@ -37,14 +37,34 @@ func (c *bodyContext) BodyReader() io.Reader { return bytes.NewReader(c.body) }
 // Unwrap lets adapters find the request below.
 func (c *bodyContext) Unwrap() huma.Context { return c.inner }
 
-// readBody reads at most limit bytes and refuses what two parsers could read
-// in two ways, before anything looks at it.
-func readBody(hc huma.Context, limit int64) ([]byte, error) {
+// bodyForm is how an operation takes its body. Its zero value takes none.
+type bodyForm struct {
+	schema *huma.Schema // of the JSON value; nil without one
+	raw    bool         // the bytes as they were sent, of any type
+}
+
+func (f bodyForm) expected() bool { return f.raw || f.schema != nil }
+
+// read returns the body, held to what its form allows before anything else
+// looks at it.
+func (f bodyForm) read(hc huma.Context, limit int64, all huma.Registry) ([]byte, error) {
+	if !f.expected() {
+		return nil, nil
+	}
+	if f.raw {
+		return readBytes(hc, limit)
+	}
+	body, err := readBody(hc, limit)
+	if err != nil {
+		return nil, err
+	}
+	return body, refuseNulls(body, f.schema, all, "")
+}
+
+// readBytes reads at most limit bytes.
+func readBytes(hc huma.Context, limit int64) ([]byte, error) {
 	if limit == 0 {
 		limit = defaultMaxBody
-	}
-	if err := checkContentType(hc); err != nil {
-		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(hc.BodyReader(), limit+1))
 	if err != nil {
@@ -52,6 +72,18 @@ func readBody(hc huma.Context, limit int64) ([]byte, error) {
 	}
 	if int64(len(body)) > limit {
 		return nil, fault.New(fault.TooLarge, "too_large", "The body is larger than %d bytes.", limit)
+	}
+	return body, nil
+}
+
+// readBody reads JSON and refuses what two parsers could read in two ways.
+func readBody(hc huma.Context, limit int64) ([]byte, error) {
+	if err := checkContentType(hc); err != nil {
+		return nil, err
+	}
+	body, err := readBytes(hc, limit)
+	if err != nil {
+		return nil, err
 	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return body, nil

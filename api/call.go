@@ -35,6 +35,7 @@ type call struct {
 	key       string // Idempotency-Key
 	hash      []byte // of the request
 	userAgent string
+	header    func(name string) string // of the request
 }
 
 // answer is what goes out.
@@ -48,11 +49,12 @@ type answer struct {
 
 // enter is the chain of an operation, before its body is read by anything:
 // authenticate, limit, ask for the permission, then check the body.
-func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, next func(huma.Context)) {
+func (r *Router) enter(hc huma.Context, op Op, write bool, form bodyForm, next func(huma.Context)) {
 	ctx := hc.Context()
 	c := &call{
 		kernel: r.kernel, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
 		bearer: Credentials{Access: op.Access, Organization: hc.Header("Guildhall-Organization")},
+		header: hc.Header,
 	}
 	ctx = context.WithValue(ctx, callKey{}, c)
 	fail := func(err error) {
@@ -110,19 +112,14 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, schema *huma.Schema, 
 		}
 	}
 	hc = huma.WithContext(hc, ctx)
-	if schema != nil {
-		body, err := readBody(hc, op.MaxBody)
-		if err == nil {
-			err = refuseNulls(body, schema, r.huma.OpenAPI().Components.Schemas, "")
-		}
-		if err != nil {
-			fail(err)
-			return
-		}
-		c.sum(body)
+	body, err := form.read(hc, op.MaxBody, r.huma.OpenAPI().Components.Schemas)
+	if err != nil {
+		fail(err)
+		return
+	}
+	c.sum(body)
+	if form.expected() {
 		hc = &bodyContext{inner: hc, body: body}
-	} else {
-		c.sum(nil)
 	}
 	next(hc)
 }

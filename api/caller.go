@@ -84,6 +84,15 @@ func UserAgent(ctx context.Context) string {
 	return ""
 }
 
+// RequestHeader returns a header of the request, "" outside of one. It is for
+// headers whose names are data; the others stand in the input's struct.
+func RequestHeader(ctx context.Context, name string) string {
+	if c := callOf(ctx); c != nil && c.header != nil {
+		return c.header(name)
+	}
+	return ""
+}
+
 type (
 	requestIDKey struct{}
 	addressKey   struct{}

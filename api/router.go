@@ -250,10 +250,12 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 
 	ho := huma.Operation{
 		OperationID: op.ID, Method: op.Method(), Path: op.Path(), Summary: op.Summary, Description: op.Doc,
-		Tags: []string{r.tag}, DefaultStatus: op.status(), Errors: []int{}, MaxBodyBytes: cmp.Or(op.MaxBody, defaultMaxBody),
-		Responses:  map[string]*huma.Response{fmt.Sprint(op.status()): r.response(op, out)},
-		Extensions: map[string]any{},
-		Metadata:   map[string]any{},
+		Tags: []string{r.tag}, DefaultStatus: op.status(), Errors: []int{},
+		// bodyForm holds the limit; the library's own refuses the last byte already.
+		MaxBodyBytes: cmp.Or(op.MaxBody, defaultMaxBody) + 1,
+		Responses:    map[string]*huma.Response{fmt.Sprint(op.status()): r.response(op, out)},
+		Extensions:   map[string]any{},
+		Metadata:     map[string]any{},
 	}
 	if !op.Can.IsZero() {
 		ho.Extensions["x-permission"] = op.Can.Key
@@ -263,9 +265,10 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 	} else {
 		ho.Security = []map[string][]string{{"bearer": {}}}
 	}
-	_, hasBody := reflect.TypeFor[In]().FieldByName("Body")
-	var body *huma.Schema // known after the registration
-	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, body, next) }}
+	in := reflect.TypeFor[In]()
+	_, hasBody := in.FieldByName("Body")
+	form := bodyForm{raw: TakesRaw(in)} // the schema is known after the registration
+	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, form, next) }}
 	huma.Register(r.huma, ho, func(ctx context.Context, in *In) (*output, error) {
 		c := callOf(ctx)
 		a, err := run(ctx, c, in)
@@ -275,14 +278,37 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 		}
 		return &output{Body: func(hc huma.Context) { c.write(hc, a) }}, nil
 	})
+	if form.raw {
+		r.describeRaw(op)
+	}
 	if !hasBody {
 		return
 	}
 	content := r.operation(op).RequestBody.Content
-	body = content["application/json"].Schema
+	form.schema = content["application/json"].Schema
 	if op.Method() == http.MethodPatch {
 		// A patch may also call itself what it is.
 		content["application/merge-patch+json"] = content["application/json"]
+	}
+}
+
+// TakesRaw reports whether an input takes its body as it was sent: it has a
+// field RawBody of type []byte in the place of Body, good until the handler
+// returns. For what is signed over its very bytes, or is no JSON.
+func TakesRaw(in reflect.Type) bool {
+	f, ok := in.FieldByName("RawBody")
+	return ok && f.Type == reflect.TypeFor[[]byte]()
+}
+
+// describeRaw documents a raw body: any JSON, or bytes of any other type, or
+// nothing. It comes after the registration, so that nothing reads the JSON.
+func (r *Router) describeRaw(op Op) {
+	most := int(cmp.Or(op.MaxBody, defaultMaxBody))
+	body := r.operation(op).RequestBody
+	body.Required = false
+	body.Content = map[string]*huma.MediaType{
+		"application/json":         {Schema: &huma.Schema{Description: "Any JSON value."}},
+		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary", MaxLength: &most, Description: "Anything else."}},
 	}
 }
 

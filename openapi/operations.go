@@ -190,7 +190,7 @@ func (g *generator) codesOf(op api.Registered) map[int][]string {
 	add(inOrg, 404, "organization_not_found")
 	add(op.Write, 409, "idempotency_in_progress")
 	add(hasVersion, 412, "version_conflict")
-	add(hasBody, 413, "too_large")
+	add(hasBody || api.TakesRaw(op.In), 413, "too_large")
 	add(hasBody, 415, "unsupported_media_type")
 	add(true, 422, "validation_failed")
 	add(op.Write, 422, "idempotency_mismatch")
