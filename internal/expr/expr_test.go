@@ -259,7 +259,7 @@ func TestHostileConditionsEnd(t *testing.T) {
 		took := time.Since(begun)
 		slowest = max(slowest, took)
 		t.Logf("%-20s compile %8s, match %8s: %.120v", name, compiled.Round(time.Microsecond), (took - compiled).Round(time.Microsecond), err)
-		if took > time.Second {
+		if took > 5*time.Second { // unbounded, these take minutes
 			t.Errorf("%s takes %s", name, took)
 		}
 	}
