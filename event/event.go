@@ -32,8 +32,10 @@ type Type struct {
 	Doc      string
 	Subject  string // "task"
 	Internal bool   // audit only: not numbered, not sent anywhere
-	Version  int
+	Version  int    // of the data; 1, and one more with each revision
 	Data     reflect.Type
+
+	Revisions []Revision // oldest first
 }
 
 // Subject is what an event is about. Project is set where the right to see
