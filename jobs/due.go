@@ -19,6 +19,14 @@ const takeDue = `update river.river_job set state = 'completed', finalized_at = 
 // returns how many. It is for tests and commands that want "a moment later"
 // now; a job that fails is reported, not retried.
 func (w *Workers) RunDue(ctx context.Context) (int, error) {
+	found := 0
+	for _, d := range w.ticks {
+		n, err := d.tick(ctx, w.db, w.Queue)
+		if err != nil {
+			return 0, fmt.Errorf("jobs.RunDue: %s: %w", d.Kind, err)
+		}
+		found += n
+	}
 	kinds := make([]string, 0, len(w.defs))
 	for kind, d := range w.defs {
 		if d.Every == 0 {
@@ -51,5 +59,5 @@ func (w *Workers) RunDue(ctx context.Context) (int, error) {
 			return len(all), fmt.Errorf("jobs.RunDue: %s: %w", d.Kind, err)
 		}
 	}
-	return len(all), nil
+	return found + len(all), nil
 }

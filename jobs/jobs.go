@@ -5,6 +5,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,8 @@ type Definition struct {
 	Queue   string        // "" = default
 	Timeout time.Duration // 0 = 1 minute
 	Every   time.Duration // > 0: also enqueued by the clock, for the instance
+	Workers int           // how many of the queue's jobs run at once in a process; 0 = as many as in the default queue
+	tick    func(ctx context.Context, db *tenant.DB, q *Queue) (int, error)
 	work    func(ctx context.Context, db *tenant.DB, organization id.ID, args []byte, job Info) error
 }
 
@@ -64,6 +67,13 @@ func Clock(kind string, every time.Duration, fn func(ctx context.Context, db *te
 	return Definition{Kind: kind, Every: every, work: func(ctx context.Context, db *tenant.DB, _ id.ID, _ []byte, _ Info) error {
 		return fn(ctx, db)
 	}}
+}
+
+// Tick is upkeep that every worker process does by itself every so often, for
+// what must go on within a second of a crash, while River still elects a new
+// leader. Fn returns how much it found to do.
+func Tick(name string, every time.Duration, fn func(ctx context.Context, db *tenant.DB, q *Queue) (int, error)) Definition {
+	return Definition{Kind: name, Every: every, tick: fn}
 }
 
 // Cancel marks an error that no retry will mend.
@@ -147,8 +157,11 @@ func NewQueue(db *tenant.DB, log *slog.Logger) (*Queue, error) {
 // Workers runs the definitions. It must be given the pool of work.
 type Workers struct {
 	*Queue
-	db   *tenant.DB
-	defs map[string]Definition
+	db    *tenant.DB
+	defs  map[string]Definition
+	ticks []Definition
+	log   *slog.Logger
+	still context.CancelFunc // ends the ticks
 }
 
 // NewWorkers prepares River with its limits: a job runs for a minute at most
@@ -159,11 +172,16 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 	var periodic []*river.PeriodicJob
 	byKind := make(map[string]Definition, len(defs))
 	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: concurrency}}
+	var ticks []Definition
 	for _, d := range defs {
+		if d.tick != nil {
+			ticks = append(ticks, d)
+			continue
+		}
 		byKind[d.Kind] = d
 		river.AddWorkerArgs(workers, envelope{kind: d.Kind}, &worker{def: d, db: db})
 		if d.Queue != "" {
-			queues[d.Queue] = river.QueueConfig{MaxWorkers: concurrency}
+			queues[d.Queue] = river.QueueConfig{MaxWorkers: cmp.Or(d.Workers, concurrency)}
 		}
 		if d.Every > 0 {
 			periodic = append(periodic, river.NewPeriodicJob(river.PeriodicInterval(d.Every), func() (river.JobArgs, *river.InsertOpts) {
@@ -180,15 +198,42 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("jobs.NewWorkers: %w", err)
 	}
-	return &Workers{Queue: &Queue{c}, db: db, defs: byKind}, nil
+	return &Workers{Queue: &Queue{c}, db: db, defs: byKind, ticks: ticks, log: log}, nil
 }
 
 // Start begins to work; it returns at once.
-func (w *Workers) Start(ctx context.Context) error { return w.client.Start(ctx) }
+func (w *Workers) Start(ctx context.Context) error {
+	if err := w.client.Start(ctx); err != nil {
+		return err
+	}
+	ctx, w.still = context.WithCancel(ctx)
+	for _, d := range w.ticks {
+		go w.tick(ctx, d)
+	}
+	return nil
+}
+
+func (w *Workers) tick(ctx context.Context, d Definition) {
+	every := time.NewTicker(d.Every)
+	defer every.Stop()
+	for {
+		if _, err := d.tick(ctx, w.db, w.Queue); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "upkeep failed and will be tried again", "kind", d.Kind, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
 
 // Stop lets running jobs finish until ctx ends, then cancels them; what was
 // cancelled is taken up again later.
 func (w *Workers) Stop(ctx context.Context) error {
+	if w.still != nil {
+		w.still()
+	}
 	if err := w.client.Stop(ctx); err == nil || !errors.Is(err, ctx.Err()) {
 		return err
 	}

@@ -58,6 +58,10 @@ func newFeatures(d deps) (f features, err error) {
 	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
 	f.organizations = organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log})
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
+	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log})
+	if err != nil {
+		return f, err
+	}
 	f.modules = []module.Module{
 		f.identity.Module(),
 		f.organizations.Module(),
@@ -67,7 +71,7 @@ func newFeatures(d deps) (f features, err error) {
 		operations.New().Module(),
 		taskList.Module(),
 		comments.New().Module(),
-		webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log}).Module(),
+		hooks.Module(),
 	}
 	return f, nil
 }

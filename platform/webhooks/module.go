@@ -1,11 +1,13 @@
 package webhooks
 
 import (
+	"fmt"
 	"log/slog"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/expr"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
 	"github.com/guildhall-dev/guildhall/internal/seal"
@@ -24,10 +26,22 @@ type Deps struct {
 }
 
 // Feature is the feature.
-type Feature struct{ Deps }
+type Feature struct {
+	Deps
+	conditions *expr.Cache
+}
+
+// conditionsKept bounds the compiled filters that a process holds.
+const conditionsKept = 2000
 
 // New returns the feature.
-func New(d Deps) *Feature { return &Feature{d} }
+func New(d Deps) (*Feature, error) {
+	c, err := expr.NewCache(conditionsKept)
+	if err != nil {
+		return nil, fmt.Errorf("webhooks.New: %w", err)
+	}
+	return &Feature{Deps: d, conditions: c}, nil
+}
 
 // The permissions of the feature.
 var (

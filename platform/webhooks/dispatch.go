@@ -1,0 +1,172 @@
+package webhooks
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+const (
+	// The update locks the row until commit: what enqueues and what finishes a
+	// drain or a subject's head take turns on it.
+	wakeEndpoints = `update webhook_dispatch d
+		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = now()
+		from webhook_endpoints e
+		where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[]) and e.tenant_id = d.tenant_id and e.id = d.endpoint_id
+		and e.enabled and e.deleted_at is null
+		returning d.lease_until is null or d.lease_until <= clock_timestamp()`
+
+	// Where the endpoint is ordered by subject, only the first of a subject is
+	// ever due; the others wait at infinity until it is their turn.
+	insertQueue = `insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at)
+		select $1, u.endpoint_id, u.delivery_id, u.day, u.event_id, u.event_day, u.subject, u.made, u.example,
+			case when e.ordering = 'by_subject' and (u.turn > 1 or exists (select from webhook_queue q
+				where q.tenant_id = $1 and q.endpoint_id = u.endpoint_id and q.subject = u.subject)) then 'infinity' else u.due_at end
+		from (
+			select v.*, row_number() over (partition by v.endpoint_id, v.subject order by v.n) as turn
+			from unnest($2::uuid[], $3::uuid[], $4::date[], $5::uuid[], $6::date[], $7::text[], $8::int[], $9::jsonb[], $10::timestamptz[])
+				with ordinality as v (endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at, n)
+		) u
+		join webhook_endpoints e on e.tenant_id = $1 and e.id = u.endpoint_id
+		order by u.n
+		on conflict on constraint webhook_queue_pkey do update set due_at = excluded.due_at, step = 0
+			where webhook_queue.due_at <> 'infinity' and excluded.due_at <> 'infinity'`
+
+	reorderQueue = `update webhook_queue q set due_at = case when e.ordering = 'by_subject' and exists (
+			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position
+		) then 'infinity' when q.due_at = 'infinity' then now() else q.due_at end
+		from webhook_endpoints e
+		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id`
+
+	nudge = `select n from nudge_webhook_endpoints($1) n`
+	claim = `select tenant_id, endpoint_id, fence from claim_webhook_endpoint($1, $2)`
+)
+
+const (
+	drains         = 48               // at work at once in a process
+	drainsOfTenant = 12               // of one organisation, everywhere
+	lease          = 30 * time.Second // a killed drain's endpoint waits so long
+)
+
+type drainArgs struct{}
+
+// drain lets one worker serve endpoints, whosever they are, until none is due.
+var drain = jobs.Kind[drainArgs]{Name: "webhooks.drain", Queue: "webhooks"}
+
+func (f *Feature) jobs() []jobs.Definition {
+	work := jobs.Work(drain, func(ctx context.Context, db *tenant.DB, _ tenant.Scope, _ drainArgs) error {
+		return f.drainDue(ctx, db)
+	})
+	work.Workers, work.Timeout = drains, 2*time.Minute
+	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge)}
+}
+
+// queued is a delivery that is to be sent.
+type queued struct {
+	Endpoint id.ID
+	Delivery id.ID
+	Event    id.ID
+	Subject  string
+	Made     int       // attempts before
+	Due      time.Time // zero is now
+	Example  []byte    // a test event, which is in no log
+}
+
+// enqueue puts deliveries into the queue in this order and wakes their
+// endpoints. One that is queued already becomes due, unless its subject has
+// others before it.
+func (f *Feature) enqueue(ctx context.Context, tx *tenant.Tx, rows []queued) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	n := len(rows)
+	endpoints, deliveries, events := make([]id.ID, n), make([]id.ID, n), make([]id.ID, n)
+	days, eventDays, due := make([]time.Time, n), make([]time.Time, n), make([]time.Time, n)
+	subjects, made, examples := make([]string, n), make([]int, n), make([][]byte, n)
+	for i, q := range rows {
+		endpoints[i], deliveries[i], events[i] = q.Endpoint, q.Delivery, q.Event
+		days[i], eventDays[i], due[i] = event.Day(q.Delivery), event.Day(q.Event), q.Due
+		subjects[i], made[i], examples[i] = q.Subject, q.Made, q.Example
+		if q.Due.IsZero() {
+			due[i] = tx.Now()
+		}
+	}
+	woken := map[id.ID]bool{}
+	for _, e := range endpoints {
+		woken[e] = true
+	}
+	if err := f.wake(ctx, tx, keys(woken)); err != nil {
+		return err
+	}
+	tx.Queue(insertQueue, tx.Scope().Organization, endpoints, deliveries, days, events, eventDays, subjects, made, examples, due)
+	return nil
+}
+
+// wake makes the endpoints due and sends a worker to each that nobody serves.
+func (f *Feature) wake(ctx context.Context, tx *tenant.Tx, endpoints []id.ID) error {
+	idle, err := tenant.Values[bool](ctx, tx, wakeEndpoints, tx.Scope().Organization, endpoints)
+	if err != nil {
+		return fmt.Errorf("webhooks.wake: %w", err)
+	}
+	for _, free := range idle {
+		if free {
+			if err := drain.Enqueue(ctx, f.Queue, tx, drainArgs{}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reorder puts the queue of an endpoint right after its ordering changed in
+// this transaction.
+func (f *Feature) reorder(ctx context.Context, tx *tenant.Tx, endpoint id.ID) error {
+	if err := f.wake(ctx, tx, []id.ID{endpoint}); err != nil {
+		return err
+	}
+	_, err := tenant.Exec(ctx, tx, reorderQueue, tx.Scope().Organization, endpoint)
+	return err
+}
+
+// nudge sends workers to the endpoints that became due by the clock, or whose
+// drain died.
+func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
+	var n int
+	err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
+		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, drains)
+		if err != nil {
+			return fmt.Errorf("webhooks.nudge: %w", err)
+		}
+		n = len(orgs)
+		return drain.EnqueueFor(ctx, q, tx, orgs, make([]drainArgs, n))
+	})
+	return n, err
+}
+
+// claimed is an endpoint under lease; fence tells this lease from later ones.
+type claimed struct {
+	Organization id.ID `db:"tenant_id"`
+	Endpoint     id.ID `db:"endpoint_id"`
+	Fence        int64 `db:"fence"`
+}
+
+func (f *Feature) drainDue(ctx context.Context, db *tenant.DB) error {
+	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
+		due, err := tenant.List[claimed](ctx, db.Global(), claim, int(lease.Seconds()), drainsOfTenant)
+		if err != nil {
+			return fmt.Errorf("webhooks.drain: claim: %w", err)
+		}
+		if len(due) == 0 {
+			return nil
+		}
+		if err := f.drainOne(ctx, db, due[0]); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}

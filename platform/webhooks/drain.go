@@ -1,0 +1,344 @@
+package webhooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+const (
+	slice       = 5 * time.Second  // after this the endpoint goes back in line
+	renewEvery  = 10 * time.Second // a third of the lease
+	flushAfter  = 4 * time.Millisecond
+	flushAtMost = 100
+)
+
+const (
+	selectState = `select in_flight_limit, next_send_at, window_started_at, window_delivered, window_failed, open_until, probe_seconds,
+		failing_since, last_delivered_at, last_failed_at from webhook_dispatch
+		where tenant_id = $1 and endpoint_id = $2 and fence = $3`
+
+	renewLease = `update webhook_dispatch set lease_until = clock_timestamp() + make_interval(secs => $4)
+		where tenant_id = $1 and endpoint_id = $2 and fence = $3 returning true`
+
+	// A paused endpoint gives nothing; the version tells that settings changed.
+	selectQueued = `select q.delivery_id, q.day, q.event_id, q.event_day, q.subject, q.made, q.step, q.example, e.version
+		from webhook_queue q join webhook_endpoints e on e.tenant_id = q.tenant_id and e.id = q.endpoint_id
+		where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= clock_timestamp() and q.delivery_id <> all($3::uuid[])
+		and e.enabled and e.deleted_at is null
+		order by q.due_at, q.position limit $4`
+
+	// The days stand as a parameter of their own, so that partitions are pruned
+	// before the statement starts.
+	selectEvents = `select ` + event.Cols + ` from event_log e where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])`
+)
+
+// item is a delivery on its way through a drain.
+type item struct {
+	Delivery id.ID           `db:"delivery_id"`
+	Day      time.Time       `db:"day"`
+	Event    id.ID           `db:"event_id"`
+	EventDay time.Time       `db:"event_day"`
+	Subject  string          `db:"subject"`
+	Made     int             `db:"made"`
+	Step     int             `db:"step"`
+	Example  json.RawMessage `db:"example"`
+	Version  int64           `db:"version"` // of the endpoint's settings
+
+	message message
+	outcome outcome
+}
+
+// state is what webhook_dispatch holds of an endpoint.
+type state struct {
+	InFlightLimit int        `db:"in_flight_limit"`
+	NextSendAt    *time.Time `db:"next_send_at"`
+	health
+}
+
+// draining is one endpoint being served. All of it belongs to the goroutine of
+// run; senders and the recorder talk to it by channels.
+type draining struct {
+	f     *Feature
+	db    *tenant.DB
+	scope tenant.Scope
+	claimed
+	t     target
+	state state
+
+	buffer    []*item         // fetched, not sent yet
+	held      map[id.ID]*item // fetched and not recorded yet
+	inFlight  int
+	results   chan *item
+	done      []*item // to be recorded
+	recording []*item
+	disable   string // why the endpoint is to be disabled, or ""
+	doneAt    time.Time
+	recorded  chan error // one recording at a time
+	busy      bool       // recording
+
+	limiter *rate.Limiter
+	until   time.Time // when this drain yields
+	leased  time.Time // until when the endpoint is certainly ours
+	stop    bool      // send no more
+}
+
+// drainOne serves a claimed endpoint for a while and gives it back.
+func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error {
+	d := &draining{f: f, db: db, claimed: c, scope: tenant.ForSystem(c.Organization), held: map[id.ID]*item{},
+		results: make(chan *item, 128), recorded: make(chan error, 1)}
+	d.scope.Operation = drain.Name
+	now := time.Now()
+	d.until, d.leased = now.Add(slice), now.Add(lease)
+	v := db.View(d.scope)
+	var err error
+	if d.state, err = tenant.One[state](ctx, v, selectState, c.Organization, c.Endpoint, c.Fence); err != nil {
+		if errors.Is(err, tenant.ErrNoRows) { // claimed by another after a long pause
+			return nil
+		}
+		return fmt.Errorf("webhooks.drain of endpoint %s: %w", c.Endpoint, err)
+	}
+	err = d.loadTarget(ctx)
+	switch {
+	case err == nil:
+		err = d.run(ctx)
+	case errors.Is(err, tenant.ErrNoRows): // deleted
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("webhooks.drain of endpoint %s: %w", c.Endpoint, err)
+	}
+	// Also after an error and at shutdown, so that nobody waits for the lease to
+	// run out.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, d.release(last))
+}
+
+func (d *draining) loadTarget(ctx context.Context) (err error) {
+	if d.t, err = d.f.loadTarget(ctx, d.db.View(d.scope), d.Organization, d.claimed.Endpoint); err != nil {
+		return err
+	}
+	d.limiter = nil
+	if r := d.t.RateLimit; r != nil {
+		d.limiter = rate.NewLimiter(rate.Limit(*r), max(1, *r/20))
+		if at := d.state.NextSendAt; at != nil && at.After(time.Now()) {
+			d.limiter.ReserveN(time.Now(), d.limiter.Burst())
+		}
+	}
+	return nil
+}
+
+// limit is how many attempts may be under way at once.
+func (d *draining) limit() int {
+	n, _ := d.state.allows(min(d.state.InFlightLimit, d.t.inFlight()), time.Now())
+	return n
+}
+
+// run sends what is due until nothing is, or until the slice is over, and
+// records what came of it.
+func (d *draining) run(ctx context.Context) error {
+	renew := time.NewTicker(renewEvery)
+	defer renew.Stop()
+	var failed error
+	for {
+		var wait time.Duration
+		if failed == nil && ctx.Err() == nil && !d.stop {
+			if wait, failed = d.feed(ctx); failed != nil {
+				d.stop = true
+			}
+		}
+		d.record(ctx)
+		if d.inFlight == 0 && !d.busy && len(d.done) == 0 && (len(d.buffer) == 0 || d.stop || ctx.Err() != nil || time.Now().After(d.until)) {
+			return failed
+		}
+		var tick <-chan time.Time
+		if wait = d.nextTick(wait); wait > 0 {
+			tick = time.After(wait)
+		}
+		select {
+		case i := <-d.results:
+			d.take(ctx, i)
+		case err := <-d.recorded:
+			d.busy = false
+			for _, i := range d.recording {
+				delete(d.held, i.Delivery)
+			}
+			if err != nil {
+				failed, d.stop = err, true
+			}
+		case <-renew.C:
+			if err := d.renew(ctx); err != nil {
+				failed, d.stop = err, true
+			}
+		case <-tick:
+		}
+	}
+}
+
+// feed fetches and launches; wait is how long the rate limit holds the next
+// one back.
+func (d *draining) feed(ctx context.Context) (wait time.Duration, err error) {
+	for d.inFlight < d.limit() && time.Now().Before(d.until) && time.Now().Before(d.leased.Add(-time.Second)) {
+		if len(d.buffer) == 0 {
+			if err := d.fetch(ctx); err != nil || len(d.buffer) == 0 {
+				return 0, err
+			}
+		}
+		if d.limiter != nil {
+			r := d.limiter.Reserve()
+			if wait := r.Delay(); wait > 0 {
+				r.Cancel()
+				return wait, nil
+			}
+		}
+		next := d.buffer[0]
+		d.buffer = d.buffer[1:]
+		d.inFlight++
+		go func() {
+			next.outcome = d.f.send(ctx, d.t, next.message, next.Made+1)
+			d.results <- next
+		}()
+	}
+	return 0, nil
+}
+
+// fetch reads what is due and not held, and turns it into messages.
+func (d *draining) fetch(ctx context.Context) error {
+	held := make([]id.ID, 0, len(d.held))
+	for i := range d.held {
+		held = append(held, i)
+	}
+	v := d.db.View(d.scope)
+	rows, err := tenant.List[*item](ctx, v, selectQueued, d.Organization, d.claimed.Endpoint, held, min(2*d.limit()+4, flushAtMost))
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	if rows[0].Version != d.t.Version {
+		if err := d.loadTarget(ctx); err != nil {
+			return err
+		}
+	}
+	events, err := d.events(ctx, v, rows)
+	if err != nil {
+		return err
+	}
+	for _, i := range rows {
+		d.held[i.Delivery] = i
+		e, ok := events[i.Event]
+		if i.Example != nil {
+			if err := json.Unmarshal(i.Example, &e); err != nil {
+				return fmt.Errorf("the test event of delivery %s: %w", i.Delivery, err)
+			}
+			ok = true
+		}
+		if ok {
+			i.message, err = d.t.compose(e, d.f.PublicURL)
+			i.message.Example = i.Example != nil
+		} else {
+			err = errors.New("the event is no longer in the log")
+		}
+		if err != nil { // nothing that another attempt would mend
+			i.outcome = outcome{Started: time.Now(), Error: err.Error()}
+			i.Step = math.MaxInt32
+			d.finished(i)
+			continue
+		}
+		d.buffer = append(d.buffer, i)
+	}
+	return nil
+}
+
+func (d *draining) events(ctx context.Context, v tenant.View, rows []*item) (map[id.ID]event.Event, error) {
+	days, ids := map[time.Time]bool{}, make([]id.ID, 0, len(rows))
+	for _, i := range rows {
+		if i.Example == nil {
+			days[i.EventDay] = true
+			ids = append(ids, i.Event)
+		}
+	}
+	found := make(map[id.ID]event.Event, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	events, err := tenant.List[event.Event](ctx, v, selectEvents, d.Organization, keys(days), ids)
+	for _, e := range events {
+		found[e.ID] = e
+	}
+	return found, err
+}
+
+// take notes an outcome: it counts for the endpoint's health at once, and is
+// recorded with the next batch.
+func (d *draining) take(ctx context.Context, i *item) {
+	d.inFlight--
+	if ctx.Err() != nil && !i.outcome.Delivered {
+		delete(d.held, i.Delivery) // cut off by our own end: as if it had not been sent
+		return
+	}
+	d.finished(i)
+	var failing bool
+	d.state.InFlightLimit = adapt(d.state.InFlightLimit, i.outcome, d.t.inFlight())
+	d.state.health, failing = d.state.after(i.outcome)
+	switch {
+	case i.outcome.Gone:
+		d.disable = "gone"
+	case failing:
+		d.disable = "failing"
+	}
+	d.stop = d.stop || d.disable != ""
+}
+
+func (d *draining) finished(i *item) {
+	if len(d.done) == 0 {
+		d.doneAt = time.Now()
+	}
+	d.done = append(d.done, i)
+}
+
+// nextTick bounds the wait for something to happen.
+func (d *draining) nextTick(wait time.Duration) time.Duration {
+	if len(d.done) > 0 && !d.busy {
+		if left := flushAfter - time.Since(d.doneAt); wait == 0 || left < wait {
+			wait = max(left, time.Microsecond)
+		}
+	}
+	return wait
+}
+
+// record starts to write what is done, if it is time to: a batch is full, a
+// moment has passed, or nothing else is under way.
+func (d *draining) record(ctx context.Context) {
+	if d.busy || len(d.done) == 0 {
+		return
+	}
+	if d.inFlight > 0 && len(d.done) < flushAtMost && time.Since(d.doneAt) < flushAfter {
+		return
+	}
+	batch := d.done
+	d.done, d.recording, d.busy = nil, batch, true
+	disable := d.disable
+	ctx = context.WithoutCancel(ctx) // what was sent is recorded, also at shutdown
+	go func() {
+		d.recorded <- d.f.record(ctx, d.db, d.scope, d.t, batch, disable)
+	}()
+}
+
+func (d *draining) renew(ctx context.Context) error {
+	now := time.Now()
+	_, err := tenant.Value[bool](ctx, d.db.View(d.scope), renewLease, d.Organization, d.claimed.Endpoint, d.Fence, int(lease.Seconds()))
+	if errors.Is(err, tenant.ErrNoRows) {
+		return errors.New("the lease went to another drain")
+	}
+	d.leased = now.Add(lease)
+	return err
+}
