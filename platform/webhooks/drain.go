@@ -42,8 +42,8 @@ const (
 	selectEvents = `select ` + event.Cols + ` from event_log e where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])`
 )
 
-// item is a delivery on its way through a drain.
-type item struct {
+// waitingRow is a row of the queue.
+type waitingRow struct {
 	Delivery id.ID           `db:"delivery_id"`
 	Day      time.Time       `db:"day"`
 	Event    id.ID           `db:"event_id"`
@@ -53,7 +53,11 @@ type item struct {
 	Step     int             `db:"step"`
 	Example  json.RawMessage `db:"example"`
 	Version  int64           `db:"version"` // of the endpoint's settings
+}
 
+// item is a delivery on its way through a drain.
+type item struct {
+	waitingRow
 	message message
 	outcome outcome
 }
@@ -219,7 +223,7 @@ func (d *draining) fetch(ctx context.Context) error {
 		held = append(held, i)
 	}
 	v := d.db.View(d.scope)
-	rows, err := tenant.List[*item](ctx, v, selectQueued, d.Organization, d.claimed.Endpoint, held, min(2*d.limit()+4, flushAtMost))
+	rows, err := tenant.List[waitingRow](ctx, v, selectQueued, d.Organization, d.claimed.Endpoint, held, min(2*d.limit()+4, flushAtMost))
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -232,7 +236,8 @@ func (d *draining) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, i := range rows {
+	for _, row := range rows {
+		i := &item{waitingRow: row}
 		d.held[i.Delivery] = i
 		e, ok := events[i.Event]
 		if i.Example != nil {
@@ -258,7 +263,7 @@ func (d *draining) fetch(ctx context.Context) error {
 	return nil
 }
 
-func (d *draining) events(ctx context.Context, v tenant.View, rows []*item) (map[id.ID]event.Event, error) {
+func (d *draining) events(ctx context.Context, v tenant.View, rows []waitingRow) (map[id.ID]event.Event, error) {
 	days, ids := map[time.Time]bool{}, make([]id.ID, 0, len(rows))
 	for _, i := range rows {
 		if i.Example == nil {
