@@ -351,6 +351,42 @@ func TestProjectsMembers(t *testing.T) {
 	}
 }
 
+// Who is named a viewer of an open project must not become a contributor by
+// leaving it.
+func TestProjectsLeaving(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	vic := w.join(ann, w.person("vic"), "member")
+	gus := w.join(ann, w.person("gus"), "guest")
+	made := ann.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+	path := "/v1/projects/" + made
+	place := path + "/members/" + vic.user
+	name := func(who *client, role string) {
+		t.Helper()
+		ann.post(path+"/members", m{"user_id": who.user, "role": role}).want(201)
+	}
+	name(vic, "viewer")
+	if got := vic.delete(place).want(403).code("permission_denied").str("permission"); got != "project:lead" {
+		t.Errorf("leaving needs %q", got)
+	}
+	vic.post(path+"/tasks", m{"title": "x"}).want(403)
+	ann.delete(place).want(204)
+	vic.post(path+"/tasks", m{"title": "x"}).want(201)
+
+	for _, role := range []string{"contributor", "lead"} {
+		name(vic, role)
+		vic.delete(place).want(204)
+	}
+	// A guest is nothing in a project that does not name him.
+	name(gus, "viewer")
+	gus.delete(path + "/members/" + gus.user).want(403) // a guest does not hold projects.write
+	ann.patch(path, m{"visibility": "private"}).want(200)
+	name(vic, "viewer")
+	vic.delete(place).want(204)
+	vic.get(path).want(404)
+}
+
 func TestProjectsList(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -144,7 +144,7 @@ func (f *Feature) memberOperations(r *api.Router) {
 		Doc:   "Changes the role of a member. A private project keeps at least one lead. Needs the role lead.",
 		Emits: api.Events(MemberChanged.Type), Errors: []string{"409 last_lead"}}, f.patchMember)
 	api.Write(r, api.Op{ID: "remove-project-member", Route: "DELETE /projects/{project_id}/members/{user_id}", Can: Write, Summary: "Remove a project member",
-		Doc:   "Takes somebody out of the project: yourself, or, as a lead, anybody. A private project keeps at least one lead. Who cannot see the project any more owns nothing in it and is taken off its tasks.",
+		Doc:   "Takes somebody out of the project: yourself, or, as a lead, anybody. Who is named a viewer of an open project, where others contribute, is taken out by a lead only. A private project keeps at least one lead. Who cannot see the project any more owns nothing in it and is taken off its tasks.",
 		Emits: api.Events(MemberRemoved.Type, Updated.Type), Errors: []string{"409 last_lead"}}, f.removeMember)
 }
 

@@ -80,7 +80,8 @@ func (f *Feature) patchMember(ctx context.Context, tx *tenant.Tx, in *patchMembe
 	return m, stillLed(ctx, tx, p)
 }
 
-// removeMember takes a lead, or the member himself.
+// removeMember takes a lead, or the member himself, as long as he does not
+// become more by it than he was named.
 func (f *Feature) removeMember(ctx context.Context, tx *tenant.Tx, in *memberPath) (api.None, error) {
 	need := work.Lead
 	if in.UserID == tx.Scope().User {
@@ -94,6 +95,11 @@ func (f *Feature) removeMember(ctx context.Context, tx *tenant.Tx, in *memberPat
 	if err != nil {
 		return api.None{}, tenant.NotFound(err, "project member")
 	}
+	if left := roleUnnamed(tx.Scope(), p); left.AtLeast(work.Viewer) && !m.Role.AtLeast(left) {
+		if err := p.access().Need(work.Lead); err != nil {
+			return api.None{}, err
+		}
+	}
 	if _, err := tenant.Exec(ctx, tx, deleteMember, p.ID, in.UserID); err != nil {
 		return api.None{}, err
 	}
@@ -104,4 +110,12 @@ func (f *Feature) removeMember(ctx context.Context, tx *tenant.Tx, in *memberPat
 		return api.None{}, err
 	}
 	return api.None{}, f.release(ctx, tx, p.ProjectData)
+}
+
+// roleUnnamed is what the viewer would be in a project that does not name him.
+func roleUnnamed(s tenant.Scope, p Project) work.Role {
+	if p.Visibility != open {
+		return ""
+	}
+	return work.Role(s.OpenRole)
 }
