@@ -15,7 +15,7 @@ import (
 // viewer may see it. The state's group and the names of the labels stand in the
 // row itself: joined to them, a read would cost twice as much.
 const taskCols = `t.id, a.project_key || '-' || t.number as key, t.number, t.title, t.description, t.status, t.state_group, t.priority,
-	t.assigned_to_id, t.project_id, t.parent_id, t.due_date, t.start_date, t.labels, t.position, t.completed_at, jsonb_build_object('type', t.created_by_kind, 'id', t.created_by_id) as created_by,
+	t.assigned_to_id, t.project_id, t.parent_id, t.due_date, t.start_date, t.labels, t.position, t.completed_at, row(t.created_by_kind, t.created_by_id) as created_by,
 	t.version, t.created_at, t.updated_at, t.deleted_at`
 
 const taskFrom = ` from tasks t
