@@ -58,7 +58,7 @@ type Options struct {
 type Client struct {
 	guard     *ssrf.Guardian
 	resolver  *net.Resolver
-	http      *http.Client
+	transport *http.Transport
 	userAgent string
 }
 
@@ -81,27 +81,26 @@ func New(o Options) *Client {
 		c.userAgent = "Guildhall"
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, Resolver: c.resolver, Control: c.control}
-	c.http = &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy:                  nil, // a proxy would resolve names behind the guard
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2:      true,
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}, // finds a dead connection
-			DisableCompression:     true,                                                                               // what is kept is bounded anyway; do not unpack bombs for it
-			TLSHandshakeTimeout:    dialTimeout,
-			MaxIdleConns:           idleInAll,
-			MaxIdleConnsPerHost:    idlePerHost,
-			IdleConnTimeout:        30 * time.Second,
-			MaxResponseHeaderBytes: maxHeader,
-		},
+	// No http.Client: it would follow redirects, and even where it is told not to, it fails on a Location that is no URL.
+	c.transport = &http.Transport{
+		Proxy:             nil, // a proxy would resolve names behind the guard
+		DialContext:       dialer.DialContext,
+		TLSClientConfig:   &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+		// A connection over which nothing comes back is found dead before every call of the next hour has waited on it.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
+		DisableCompression:     true, // what is kept is bounded anyway; do not unpack bombs for it
+		TLSHandshakeTimeout:    dialTimeout,
+		MaxIdleConns:           idleInAll,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
 	}
 	return c
 }
 
 // CloseIdle closes the connections that no call is using.
-func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }
 
 // UserAgent is what is sent where a request has none.
 func (c *Client) UserAgent() string { return c.userAgent }
@@ -132,7 +131,7 @@ func (c *Client) DoKeeping(ctx context.Context, req *http.Request, limit int) (*
 	if _, set := req.Header["User-Agent"]; !set {
 		req.Header.Set("User-Agent", c.userAgent)
 	}
-	res, err := c.http.Do(req)
+	res, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, callError(req, err)
 	}
@@ -230,10 +229,6 @@ func callError(req *http.Request, err error) error {
 	var blocked *BlockedError
 	if errors.As(err, &blocked) {
 		return &BlockedError{Host: req.URL.Hostname(), Reason: blocked.Reason, Addr: blocked.Addr}
-	}
-	var inURL *url.Error
-	if errors.As(err, &inURL) {
-		err = inURL.Err
 	}
 	return fmt.Errorf("outbound: %s %s: %w", req.Method, req.URL.Host, err)
 }
