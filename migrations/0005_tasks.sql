@@ -81,6 +81,7 @@ create trigger task_lost_reference before update of assigned_to_id, parent_id on
 
 create table labels (
 	tenant_id uuid not null,
+	project_id uuid not null,
 	id uuid not null,
 	name text not null,
 	name_key text not null,
@@ -88,25 +89,27 @@ create table labels (
 	version bigint not null default 1,
 	created_at timestamptz not null default now(),
 	constraint labels_pkey primary key (tenant_id, id),
-	constraint label_name_taken unique (tenant_id, name_key),
-	constraint label_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade,
+	constraint label_name_taken unique (tenant_id, project_id, name_key),
+	constraint label_in_project unique (tenant_id, project_id, id),
+	constraint label_project_unknown foreign key (tenant_id, project_id) references projects (tenant_id, id) on delete cascade,
 	constraint label_name_length check (length(name) between 1 and 50),
 	constraint label_color_form check (color ~ '^#[0-9a-f]{6}$')
 );
-comment on table labels is 'work/tasks: words that tasks carry; made on first use, gone some time after the last; name_key is the folded name';
+comment on table labels is 'work/tasks: words that tasks of a project carry; made on first use; name_key is the folded name';
 select protect_tenant_table('labels');
 
 create table task_labels (
 	tenant_id uuid not null,
+	project_id uuid not null,
 	task_id uuid not null,
 	label_id uuid not null,
-	constraint task_labels_pkey primary key (tenant_id, task_id, label_id),
-	constraint task_label_task_unknown foreign key (tenant_id, task_id) references tasks (tenant_id, id) on delete cascade,
-	-- Deferred, so that an organisation can go with all that hangs on it, in any order.
-	constraint task_label_unknown foreign key (tenant_id, label_id) references labels (tenant_id, id) deferrable initially deferred
+	constraint task_labels_pkey primary key (tenant_id, project_id, task_id, label_id),
+	constraint task_label_task_unknown foreign key (tenant_id, project_id, task_id) references tasks (tenant_id, project_id, id) on delete cascade,
+	-- Deferred, so that a project can go with all that hangs on it, in any order.
+	constraint task_label_unknown foreign key (tenant_id, project_id, label_id) references labels (tenant_id, project_id, id) deferrable initially deferred
 );
-create index task_labels_label on task_labels (tenant_id, label_id, task_id);
-comment on table task_labels is 'work/tasks: which task carries which label';
+create index task_labels_label on task_labels (tenant_id, project_id, label_id, task_id);
+comment on table task_labels is 'work/tasks: which task carries which label; both are of one project';
 select protect_tenant_table('task_labels');
 
 create table task_watchers (

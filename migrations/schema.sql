@@ -735,6 +735,7 @@ comment on table invitations is 'platform/organizations: invitations by mail; th
 
 create table labels (
 	tenant_id uuid not null,
+	project_id uuid not null,
 	id uuid not null,
 	name text not null,
 	name_key text not null,
@@ -742,16 +743,17 @@ create table labels (
 	version bigint not null default 1,
 	created_at timestamp with time zone not null default now(),
 	constraint labels_pkey PRIMARY KEY (tenant_id, id),
-	constraint label_name_taken UNIQUE (tenant_id, name_key),
+	constraint label_in_project UNIQUE (tenant_id, project_id, id),
+	constraint label_name_taken UNIQUE (tenant_id, project_id, name_key),
 	constraint label_color_form CHECK (color ~ '^#[0-9a-f]{6}$'::text),
 	constraint label_name_length CHECK (length(name) >= 1 AND length(name) <= 50),
-	constraint label_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+	constraint label_project_unknown FOREIGN KEY (tenant_id, project_id) REFERENCES projects(tenant_id, id) ON DELETE CASCADE
 );
 alter table labels enable row level security;
 alter table labels force row level security;
 create policy tenant on labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on labels to guildhall_app;
-comment on table labels is 'work/tasks: words that tasks carry; made on first use, gone some time after the last; name_key is the folded name';
+comment on table labels is 'work/tasks: words that tasks of a project carry; made on first use; name_key is the folded name';
 
 create table login_throttles (
 	subject text not null,
@@ -1001,18 +1003,19 @@ comment on table task_counters is 'work/tasks: per project the last number and t
 
 create table task_labels (
 	tenant_id uuid not null,
+	project_id uuid not null,
 	task_id uuid not null,
 	label_id uuid not null,
-	constraint task_labels_pkey PRIMARY KEY (tenant_id, task_id, label_id),
-	constraint task_label_task_unknown FOREIGN KEY (tenant_id, task_id) REFERENCES tasks(tenant_id, id) ON DELETE CASCADE,
-	constraint task_label_unknown FOREIGN KEY (tenant_id, label_id) REFERENCES labels(tenant_id, id) DEFERRABLE INITIALLY DEFERRED
+	constraint task_labels_pkey PRIMARY KEY (tenant_id, project_id, task_id, label_id),
+	constraint task_label_task_unknown FOREIGN KEY (tenant_id, project_id, task_id) REFERENCES tasks(tenant_id, project_id, id) ON DELETE CASCADE,
+	constraint task_label_unknown FOREIGN KEY (tenant_id, project_id, label_id) REFERENCES labels(tenant_id, project_id, id) DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, task_id);
+CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, project_id, label_id, task_id);
 alter table task_labels enable row level security;
 alter table task_labels force row level security;
 create policy tenant on task_labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on task_labels to guildhall_app;
-comment on table task_labels is 'work/tasks: which task carries which label';
+comment on table task_labels is 'work/tasks: which task carries which label; both are of one project';
 
 create table task_watchers (
 	tenant_id uuid not null,

@@ -26,7 +26,6 @@ func seedOrganization(w *world, name string) seeded {
 	for kind, v := range seedWork(owner, project) {
 		s.ids[kind] = v
 	}
-	s.ids["label"] = owner.get("/v1/labels").want(200).str("data.0.id")
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
@@ -34,11 +33,12 @@ func seedOrganization(w *world, name string) seeded {
 	return s
 }
 
-// seedWork makes a task with a comment in a project.
+// seedWork makes a task with a label and a comment in a project.
 func seedWork(c *client, project string) map[string]string {
 	task := c.post("/v1/projects/"+project+"/tasks", m{"title": "A task", "labels": []string{"red"}}).want(201).str("id")
 	comment := c.post("/v1/tasks/"+task+"/comments", m{"body": "A comment"}).want(201).str("id")
-	return map[string]string{"project": project, "task": task, "comment": comment}
+	label := c.get("/v1/labels?project_id=" + project).want(200).str("data.0.id")
+	return map[string]string{"project": project, "task": task, "comment": comment, "label": label}
 }
 
 // seedPrivate makes the same in a project that only its owner sees.

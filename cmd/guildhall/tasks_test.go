@@ -377,3 +377,52 @@ func TestTasksLoseAStateThatIsDeleted(t *testing.T) {
 		t.Errorf("its state went: %s", got.body)
 	}
 }
+
+// A label belongs to a project: it says nothing to who does not see that, and
+// who may not change the project's tasks may not change it.
+func TestTasksLabelsFollowTheProject(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	hidden := "/v1/tasks/" + b.ann.post(b.in(b.secret), m{"title": "hidden", "labels": []string{"Acquire-MegaCorp"}}).want(201).str("id")
+	own := b.ben.post(b.in(b.web), m{"title": "own", "labels": []string{"acquire-megacorp", "docs"}}).want(201)
+	if own.str("labels.0") != "acquire-megacorp" {
+		t.Errorf("the answer spells like a project that ben does not see: %s", own.body)
+	}
+	theirs := "/v1/labels/" + b.ann.get("/v1/labels?project_id="+b.secret).want(200).str("data.0.id")
+	listed := b.ben.get("/v1/labels").want(200)
+	if got := listed.keys("name"); !slices.Equal(got, []string{"acquire-megacorp", "docs"}) || listed.str("data.0.project_id") != b.web {
+		t.Errorf("ben sees %s", listed.body)
+	}
+	b.ben.patch(theirs, m{"name": "x"}).want(404)
+	b.ben.delete(theirs).want(404)
+	mine, docs := "/v1/labels/"+listed.str("data.0.id"), "/v1/labels/"+listed.str("data.1.id")
+	b.ben.patch(docs, m{"name": "ACQUIRE-megacorp"}).want(409).code("label_name_taken")
+	b.ben.patch(docs, m{"name": "papers"}).want(200)
+	b.ben.delete(mine).want(204)
+	if got := b.ann.get(hidden).want(200).str("labels.0"); got != "Acquire-MegaCorp" {
+		t.Errorf("the hidden task carries %q now", got)
+	}
+	if got := b.ann.get(b.in(b.web) + "?label=Papers").want(200).keys("title"); !slices.Equal(got, []string{"own"}) {
+		t.Errorf("found by its label: %q", got)
+	}
+	// The board of labels goes page by page, over all projects.
+	if got := b.ann.get("/v1/labels?limit=1&include=total").want(200); got.num("total") != 2 ||
+		b.ann.get("/v1/labels?limit=1&cursor="+got.str("next_cursor")).want(200).str("data.0.name") != "papers" {
+		t.Errorf("first page: %s", got.body)
+	}
+	// A task takes the names of its labels along, and no more.
+	b.ann.post(hidden+"/move", m{"project_id": b.web}).want(200)
+	if got := b.ann.get("/v1/labels?project_id=" + b.web).want(200).keys("name"); !slices.Equal(got, []string{"Acquire-MegaCorp", "papers"}) {
+		t.Errorf("labels after the move: %q", got)
+	}
+	if got := b.ann.get("/v1/labels?project_id=" + b.secret).want(200).len("data"); got != 1 {
+		t.Errorf("%d labels in the project that it left", got)
+	}
+	// Viewers and archived projects.
+	b.ann.post("/v1/projects/"+b.web+"/members", m{"user_id": b.ben.user, "role": "viewer"}).want(201)
+	b.ben.patch(docs, m{"name": "x"}).want(403).code("permission_denied")
+	b.ben.delete(docs).want(403)
+	b.ann.patch("/v1/projects/"+b.web, m{"status": "archived"}).want(200)
+	b.ann.patch(docs, m{"color": "#112233"}).want(409).code("project_archived")
+	b.ann.delete(docs).want(409).code("project_archived")
+}

@@ -142,11 +142,6 @@ const (
 
 	purgeTasks = `delete from tasks where id in (select t.id from tasks t
 	where t.deleted_at < now() - make_interval(days => $1) order by t.id limit 1000 for update skip locked)`
-
-	// purgeLabels takes away what no task carries any more.
-	purgeLabels = `delete from labels where id in (select l.id from labels l
-	where l.created_at < now() - interval '1 day' and not exists (select from task_labels tl where tl.tenant_id = l.tenant_id and tl.label_id = l.id)
-	order by l.id limit 1000 for update skip locked)`
 )
 
 // purge empties the trash of what has been there for 30 days.
@@ -160,10 +155,7 @@ func purge(ctx context.Context, db *tenant.DB) error {
 		s.Operation = "tasks.purge"
 		for gone := int64(1); gone > 0 && ctx.Err() == nil; {
 			err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
-				if gone, err = tenant.Exec(ctx, tx, purgeTasks, trashDays); err != nil {
-					return err
-				}
-				_, err = tenant.Exec(ctx, tx, purgeLabels)
+				gone, err = tenant.Exec(ctx, tx, purgeTasks, trashDays)
 				return err
 			})
 			if err != nil {

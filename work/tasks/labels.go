@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,13 +13,16 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work"
 )
 
-// Label is a word that tasks of any project of the organisation carry. It is
-// there as long as a task carries it, and is seen by who sees such a task.
+// Label is a word that tasks of one project carry. Who sees the project sees
+// it, and who may change the project's tasks may change it: a label says
+// nothing to anybody else, and nobody else can touch what it stands on.
 type Label struct {
 	ID        id.ID     `db:"id" json:"id" doc:"Identifies the label under any name."`
-	Name      string    `db:"name" json:"name" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" example:"bug" doc:"Unique in the organisation, in whatever case."`
+	ProjectID id.ID     `db:"project_id" json:"project_id" doc:"The project whose tasks carry it."`
+	Name      string    `db:"name" json:"name" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" example:"bug" doc:"Unique in the project, in whatever case."`
 	Color     *string   `db:"color" json:"color" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" example:"#d93025" doc:"For display."`
 	Version   int64     `db:"version" json:"version" minimum:"1" maximum:"9007199254740991" example:"1" doc:"Counts the changes of the row; also its ETag."`
 	CreatedAt time.Time `db:"created_at" json:"created_at"`
@@ -26,116 +31,154 @@ type Label struct {
 // RowVersion is the ETag.
 func (l Label) RowVersion() int64 { return l.Version }
 
-// EventSubject names the label.
-func (l Label) EventSubject() event.Subject { return event.Subject{ID: l.ID} }
+// EventSubject names the label; who may see its project may see this.
+func (l Label) EventSubject() event.Subject { return event.Subject{ID: l.ID, Project: &l.ProjectID} }
 
-// What happens to labels is in the audit log only: their names come from tasks,
-// and not everybody may see those.
+// What happens to labels is in the audit log only.
 var (
 	LabelUpdated = event.DefineInternal[Label]("label.updated", "A label got another name or colour.")
-	LabelDeleted = event.DefineInternal[Label]("label.deleted", "A label was taken off all tasks.")
+	LabelDeleted = event.DefineInternal[Label]("label.deleted", "A label was taken off all tasks of its project.")
 )
 
-const labelCols = `l.id, l.name, l.color, l.version, l.created_at`
+const labelCols = `l.id, l.project_id, l.name, l.color, l.version, l.created_at`
 
-const seenLabel = `exists (select from task_labels tl
-	join tasks t on t.tenant_id = tl.tenant_id and t.id = tl.task_id and t.deleted_at is null
-	join project_access a on a.tenant_id = t.tenant_id and a.project_id = t.project_id
-	where tl.tenant_id = l.tenant_id and tl.label_id = l.id)`
+const labelFrom = ` from labels l join project_access a on a.tenant_id = l.tenant_id and a.project_id = l.project_id `
 
 const (
-	selectLabels = `select ` + labelCols + ` from labels l
-where ($1 = '' or strpos(l.name_key, $1) > 0) and l.name_key > $2 and ` + seenLabel + ` order by l.name_key limit $3 offset $4`
+	// $1 project or null, $2 part of the name
+	labelWhere = labelFrom + `where ($1::uuid is null or l.project_id = $1) and ($2 = '' or strpos(l.name_key, $2) > 0) `
 
-	countLabels = `select count(*) from labels l where ($1 = '' or strpos(l.name_key, $1) > 0) and ` + seenLabel
+	// $3 and $4 the last row before, $5 rows, $6 rows to skip
+	selectLabels = `select ` + labelCols + labelWhere + `and ($3::text is null or (l.name_key, l.id) > ($3, $4::uuid))
+order by l.name_key, l.id limit $5 offset $6`
 
-	selectLabel = `select ` + labelCols + ` from labels l where l.id = $1 and ` + seenLabel + ` for update of l`
+	countLabels = `select count(*)` + labelWhere
+
+	selectLabel = `select ` + labelCols + `, a.role, a.archived` + labelFrom + `where l.id = $1 for update of l`
 
 	updateLabel = `update labels l set name = $3, name_key = $4, color = $5, version = l.version + 1
 where l.tenant_id = $1 and l.id = $2 returning ` + labelCols
 
+	// carriers are the tasks that carry the label $2 of the project $1.
+	carriers = `t.project_id = $1 and t.id in (select tl.task_id from task_labels tl where tl.project_id = $1 and tl.label_id = $2)`
+
 	// lockLabelled locks the tasks that carry the label. While the label itself
 	// is locked as well, no task comes to carry it.
-	lockLabelled = `select t.id from tasks t where t.id in (select tl.task_id from task_labels tl where tl.label_id = $1)
-order by t.id for no key update`
+	lockLabelled = `select t.id from tasks t where ` + carriers + ` order by t.id for no key update`
 
 	// relabel writes the names anew into the tasks that carry the label, without
-	// it if $2 is set. They look different, so they get a new version. It must
+	// it if $3 is set. They look different, so they get a new version. It must
 	// come after lockLabelled: a statement that waits for a lock goes on to read
 	// task_labels as it was before the wait.
 	relabel = `update tasks t set version = t.version + 1, updated_at = now(),
 	field_versions = t.field_versions || jsonb_build_object('labels', t.version + 1),
 	labels = coalesce((select array_agg(l.name order by l.name_key) from task_labels tl join labels l on l.tenant_id = tl.tenant_id and l.id = tl.label_id
-		where tl.tenant_id = t.tenant_id and tl.task_id = t.id and not ($2 and l.id = $1)), '{}')
-where t.id in (select tl.task_id from task_labels tl where tl.label_id = $1)`
+		where tl.tenant_id = t.tenant_id and tl.project_id = t.project_id and tl.task_id = t.id and not ($3 and l.id = $2)), '{}')
+where ` + carriers
 
-	untieLabel  = `delete from task_labels where label_id = $1`
+	untieLabel  = `delete from task_labels where project_id = $1 and label_id = $2`
+	untieTasks  = `delete from task_labels where project_id = $1 and task_id = any($2::uuid[])`
 	deleteLabel = `delete from labels where id = $1`
 
-	insertLabels = `insert into labels (tenant_id, id, name, name_key)
-select $1::uuid, n.id, n.name, n.name_key from unnest($2::uuid[], $3::text[], $4::text[]) as n (id, name, name_key) order by n.name_key
-on conflict (tenant_id, name_key) do nothing`
+	insertLabels = `insert into labels (tenant_id, project_id, id, name, name_key)
+select $1::uuid, $2::uuid, n.id, n.name, n.name_key from unnest($3::uuid[], $4::text[], $5::text[]) as n (id, name, name_key) order by n.name_key
+on conflict (tenant_id, project_id, name_key) do nothing`
 
-	// tieLabels makes the named labels the task's only ones, as far as they
-	// exist. It locks them, so that none goes away meanwhile. The caller holds the
-	// task's row.
+	// tieLabels makes the labels that $4 and $5 name the only ones of the tasks
+	// $3, as far as they exist. It locks them, so that none goes away meanwhile.
+	// The caller holds the tasks' rows.
 	tieLabels = `with named as (
-	select l.id, l.name, l.name_key from labels l where l.name_key = any($3::text[]) order by l.id for key share
+	select l.id, l.name, l.name_key from labels l where l.project_id = $2 and l.name_key = any($5::text[]) order by l.id for key share
+), wanted as (
+	select u.task_id, n.id, n.name, n.name_key from unnest($4::uuid[], $5::text[]) as u (task_id, name_key) join named n on n.name_key = u.name_key
 ), gone as (
-	delete from task_labels tl where tl.task_id = $2 and tl.label_id not in (select n.id from named n)
+	delete from task_labels tl where tl.project_id = $2 and tl.task_id = any($3::uuid[])
+		and not exists (select from wanted w where w.task_id = tl.task_id and w.id = tl.label_id)
 ), tied as (
-	insert into task_labels (tenant_id, task_id, label_id) select $1::uuid, $2::uuid, n.id from named n
-	on conflict (tenant_id, task_id, label_id) do nothing
+	insert into task_labels (tenant_id, project_id, task_id, label_id) select $1::uuid, $2::uuid, w.task_id, w.id from wanted w
+	on conflict (tenant_id, project_id, task_id, label_id) do nothing
 ), written as (
-	update tasks set labels = coalesce((select array_agg(n.name order by n.name_key) from named n), '{}') where id = $2
+	update tasks t set labels = coalesce((select array_agg(w.name order by w.name_key) from wanted w where w.task_id = t.id), '{}')
+	where t.id = any($3::uuid[])
 )
-select n.name from named n order by n.name_key`
+select w.name from wanted w order by w.task_id, w.name_key`
 )
 
 // tie makes the named labels the task's only ones and returns their names as
-// the organisation writes them. A label is made on first use.
-func tie(ctx context.Context, tx *tenant.Tx, task id.ID, names []string) ([]string, error) {
-	names = labelNames(names)
-	keys := labelKeys(names)
+// the project writes them. A label is made on first use.
+func tie(ctx context.Context, tx *tenant.Tx, project, task id.ID, names []string) ([]string, error) {
+	return tieAll(ctx, tx, project, []id.ID{task}, map[id.ID][]string{task: names})
+}
+
+// tieAll is tie for many tasks of a project; names has those of each.
+func tieAll(ctx context.Context, tx *tenant.Tx, project id.ID, tasks []id.ID, names map[id.ID][]string) ([]string, error) {
+	carrying, keys, spelled := []id.ID{}, []string{}, map[string]string{}
+	for _, t := range tasks {
+		for _, n := range labelNames(names[t]) {
+			key := labelKey(n)
+			carrying, keys, spelled[key] = append(carrying, t), append(keys, key), n
+		}
+	}
 	org := tx.Scope().Organization
 	for {
-		tied, err := tenant.Values[string](ctx, tx, tieLabels, org, task, keys)
+		tied, err := tenant.Values[string](ctx, tx, tieLabels, org, project, tasks, carrying, keys)
 		if err != nil || len(tied) == len(keys) {
 			return tied, err
 		}
-		ids := make([]id.ID, len(keys))
-		for i := range ids {
-			ids[i] = id.New()
-		}
-		if _, err := tenant.Exec(ctx, tx, insertLabels, org, ids, names, keys); err != nil {
+		if err := makeLabels(ctx, tx, project, spelled); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// makeLabels makes those of the labels, spelled by key, that are not there.
+func makeLabels(ctx context.Context, tx *tenant.Tx, project id.ID, spelled map[string]string) error {
+	keys := slices.Sorted(maps.Keys(spelled))
+	ids, names := make([]id.ID, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		ids[i], names[i] = id.New(), spelled[k]
+	}
+	_, err := tenant.Exec(ctx, tx, insertLabels, tx.Scope().Organization, project, ids, names, keys)
+	return err
+}
+
 type listLabels struct {
 	api.ListParams
-	Search string `query:"search" maxLength:"50" doc:"Part of the name."`
+	ProjectID id.ID  `query:"project_id" ref:"project" doc:"Only labels of this project."`
+	Search    string `query:"search" maxLength:"50" doc:"Part of the name."`
+}
+
+// labelPlace is a place in the list of labels.
+type labelPlace struct {
+	Key *string `json:"k"`
+	ID  *id.ID  `json:"i"`
 }
 
 func (f *Feature) listLabels(ctx context.Context, v tenant.View, in *listLabels) (page.Page[Label], error) {
-	var after string
+	var after labelPlace
 	if _, err := in.Position(ctx, &after); err != nil {
 		return page.Page[Label]{}, err
+	}
+	var project *id.ID
+	if !in.ProjectID.IsZero() {
+		project = &in.ProjectID
 	}
 	var rows []Label
 	var total int64
 	search := labelKey(in.Search)
 	err := v.Snapshot(ctx, func(b *tenant.Batch) {
-		tenant.QueueList(b, &rows, selectLabels, search, after, in.Limit+1, in.Offset())
+		tenant.QueueList(b, &rows, selectLabels, project, search, after.Key, after.ID, in.Limit+1, in.Offset())
 		if in.WantTotal() {
-			tenant.QueueValue(b, &total, countLabels, search)
+			tenant.QueueValue(b, &total, countLabels, project, search)
 		}
 	})
 	if err != nil {
 		return page.Page[Label]{}, err
 	}
-	out, err := api.Page(ctx, in.ListParams, rows, func(l Label) any { return labelKey(l.Name) })
+	out, err := api.Page(ctx, in.ListParams, rows, func(l Label) any {
+		key := labelKey(l.Name)
+		return labelPlace{&key, &l.ID}
+	})
 	if in.WantTotal() {
 		out.Total = &total
 	}
@@ -146,7 +189,7 @@ type patchLabel struct {
 	LabelID id.ID       `path:"label_id" ref:"label" doc:"The label."`
 	IfMatch api.IfMatch `header:"If-Match"`
 	Body    struct {
-		Name  api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Unique in the organisation, in whatever case."`
+		Name  api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Unique in the project, in whatever case."`
 		Color api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" doc:"For display; null for none." example:"#2563eb"`
 	}
 }
@@ -169,7 +212,7 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 		return was, nil
 	}
 	if now.Name != was.Name {
-		if _, err := tenant.Exec(ctx, tx, lockLabelled, was.ID); err != nil {
+		if _, err := tenant.Exec(ctx, tx, lockLabelled, was.ProjectID, was.ID); err != nil {
 			return Label{}, err
 		}
 	}
@@ -178,7 +221,7 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 		return Label{}, err
 	}
 	if now.Name != was.Name {
-		if _, err := tenant.Exec(ctx, tx, relabel, was.ID, false); err != nil {
+		if _, err := tenant.Exec(ctx, tx, relabel, was.ProjectID, was.ID, false); err != nil {
 			return Label{}, err
 		}
 	}
@@ -195,27 +238,36 @@ func (f *Feature) deleteLabel(ctx context.Context, tx *tenant.Tx, in *labelMatch
 	if err != nil {
 		return api.None{}, err
 	}
-	if _, err := tenant.Exec(ctx, tx, lockLabelled, l.ID); err != nil {
+	if _, err := tenant.Exec(ctx, tx, lockLabelled, l.ProjectID, l.ID); err != nil {
 		return api.None{}, err
 	}
-	if _, err := tenant.Exec(ctx, tx, relabel, l.ID, true); err != nil {
+	if _, err := tenant.Exec(ctx, tx, relabel, l.ProjectID, l.ID, true); err != nil {
 		return api.None{}, err
 	}
-	for _, sql := range []string{untieLabel, deleteLabel} {
-		if _, err := tenant.Exec(ctx, tx, sql, l.ID); err != nil {
-			return api.None{}, err
-		}
+	if _, err := tenant.Exec(ctx, tx, untieLabel, l.ProjectID, l.ID); err != nil {
+		return api.None{}, err
+	}
+	if _, err := tenant.Exec(ctx, tx, deleteLabel, l.ID); err != nil {
+		return api.None{}, err
 	}
 	return api.None{}, LabelDeleted.Emit(ctx, tx, l)
 }
 
+// heldLabel locks and reads a label for who may change the project's tasks.
 func heldLabel(ctx context.Context, tx *tenant.Tx, label id.ID, m api.IfMatch) (Label, error) {
-	l, err := tenant.One[Label](ctx, tx, selectLabel, label)
+	type held struct {
+		Label
+		work.Access
+	}
+	h, err := tenant.One[held](ctx, tx, selectLabel, label)
 	if err != nil {
 		return Label{}, tenant.NotFound(err, "label")
 	}
-	if !m.Matches(l.Version) {
-		return Label{}, fault.StaleVersion(l)
+	if err := h.Write(); err != nil {
+		return Label{}, err
 	}
-	return l, nil
+	if !m.Matches(h.Version) {
+		return Label{}, fault.StaleVersion(h.Label)
+	}
+	return h.Label, nil
 }

@@ -53,13 +53,13 @@ func TestTheRowRepeatsItsStateAndLabels(t *testing.T) {
 	step("move", err)
 	_, err = run(s, s.member, s.f.patchLabel, s.renaming("zeta", "Beta"))
 	step("rename", err)
-	_, err = run(s, s.member, s.f.deleteLabel, &labelMatch{LabelID: s.label("Beta")})
+	_, err = run(s, s.member, s.f.deleteLabel, &labelMatch{LabelID: s.label(s.web, "Beta")})
 	step("delete", err)
 	err = s.db.Write(context.Background(), s.robot, func(tx *tenant.Tx) error {
 		return s.f.Replace(context.Background(), tx, s.web, "pending", "done")
 	})
 	step("replace the state", err)
-	if a, b := s.get(made.ID), s.get(other.ID); fmt.Sprint(a.Labels, b.Labels) != "[new] []" || b.StateGroup != "completed" {
+	if a, b := s.get(made.ID), s.get(other.ID); fmt.Sprint(a.Labels, b.Labels) != "[new zeta] []" || b.StateGroup != "completed" {
 		t.Errorf("%+v %+v", a, b)
 	}
 }
@@ -73,7 +73,7 @@ func TestLabelsChangeWhileTasksTakeThem(t *testing.T) {
 	for i := range 4 {
 		made = append(made, s.task(s.web, fields{Title: fmt.Sprint(i), Labels: []string{"a", "b", "c"}}).ID)
 	}
-	a, b := s.label("a"), s.label("b")
+	a, b := s.label(s.web, "a"), s.label(s.web, "b")
 	var g errgroup.Group
 	for i := range 40 {
 		g.Go(func() error {
@@ -111,17 +111,18 @@ func TestLabelsChangeWhileTasksTakeThem(t *testing.T) {
 	}
 }
 
-func (s *site) label(name string) id.ID {
+func (s *site) label(project id.ID, name string) id.ID {
 	s.t.Helper()
-	found, err := tenant.Value[id.ID](context.Background(), s.db.View(s.robot), `select id from labels where name = $1`, name)
+	found, err := tenant.Value[id.ID](context.Background(), s.db.View(s.robot), `select id from labels where project_id = $1 and name = $2`, project, name)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return found
 }
 
+// renaming is of a label of web.
 func (s *site) renaming(from, to string) *patchLabel {
-	in := &patchLabel{LabelID: s.label(from)}
+	in := &patchLabel{LabelID: s.label(s.web, from)}
 	in.Body.Name = api.Some(to)
 	return in
 }

@@ -153,39 +153,45 @@ func TestLabelNames(t *testing.T) {
 func TestLabels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	made := s.task(s.web, fields{Title: "x", Labels: []string{"bug"}})
-	s.task(s.secret, fields{Title: "y", Labels: []string{"hush"}})
+	made := s.task(s.web, fields{Title: "x", Labels: []string{"bug", "two"}})
+	s.task(s.secret, fields{Title: "y", Labels: []string{"hush", "Bug"}})
 	ctx := context.Background()
-	seen := func(scope tenant.Scope) []Label {
-		rows, err := tenant.List[Label](ctx, s.db.View(scope), selectLabels, "", "", 10, 0)
+	seen := func(scope tenant.Scope) (names []string) {
+		rows, err := tenant.List[Label](ctx, s.db.View(scope), selectLabels, nil, "", nil, nil, 10, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return rows
+		for _, l := range rows {
+			names = append(names, l.Name)
+		}
+		return names
 	}
-	if got := seen(s.member); len(got) != 2 {
-		t.Errorf("ann sees %+v", got)
+	if got := seen(s.member); len(got) != 4 {
+		t.Errorf("ann sees %q", got)
 	}
-	bobs := seen(s.memberBob)
-	if len(bobs) != 1 || bobs[0].Name != "bug" {
-		t.Fatalf("bob sees %+v", bobs)
+	if got := seen(s.memberBob); !slices.Equal(got, []string{"bug", "two"}) {
+		t.Fatalf("bob sees %q", got)
 	}
-	in := &patchLabel{LabelID: bobs[0].ID}
-	in.Body.Name = api.Some("defect")
-	if _, err := run(s, s.memberBob, s.f.patchLabel, in); err != nil {
-		t.Fatal(err)
+	rename := func(to string) error {
+		in := &patchLabel{LabelID: s.label(s.web, "bug")}
+		in.Body.Name = api.Some(to)
+		_, err := run(s, s.memberBob, s.f.patchLabel, in)
+		return err
 	}
-	if got := s.get(made.ID); got.Labels[0] != "defect" || got.Version != 2 {
-		t.Errorf("after the renaming: %+v", got)
-	}
-	in.Body.Name = api.Some("Hush")
-	if _, err := run(s, s.memberBob, s.f.patchLabel, in); tenant.Constraint(err) != "label_name_taken" {
+	if err := rename("TWO"); tenant.Constraint(err) != "label_name_taken" {
 		t.Errorf("a name that is taken: %v", err)
 	}
-	if _, err := run(s, s.memberBob, s.f.deleteLabel, &labelMatch{LabelID: bobs[0].ID}); err != nil {
+	bug := s.label(s.web, "bug")
+	if err := rename("Hush"); err != nil { // what another project says is nothing to this one
 		t.Fatal(err)
 	}
-	if got := s.get(made.ID); len(got.Labels) != 0 || got.Version != 3 {
+	if got := s.get(made.ID); !slices.Equal(got.Labels, []string{"Hush", "two"}) || got.Version != 2 {
+		t.Errorf("after the renaming: %+v", got)
+	}
+	if _, err := run(s, s.memberBob, s.f.deleteLabel, &labelMatch{LabelID: bug}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.get(made.ID); !slices.Equal(got.Labels, []string{"two"}) || got.Version != 3 {
 		t.Errorf("after the deletion: %+v", got)
 	}
 }

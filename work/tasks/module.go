@@ -18,7 +18,7 @@ var (
 	Read  = authz.Permission{Key: "tasks.read", Doc: "See tasks, labels and watchers in the projects that one may see.", From: authz.Guest}
 	Write = authz.Permission{Key: "tasks.write", Doc: "Make and change tasks in the projects to which one contributes.", From: authz.Guest}
 
-	// labelWrite belongs to the feature of projects: labels are shared by all.
+	// labelWrite belongs to the feature of projects: a label is on many tasks.
 	labelWrite = authz.Permission{Key: "projects.write"}
 )
 
@@ -123,17 +123,17 @@ func (f *Feature) watcherOperations(r *api.Router) {
 func (f *Feature) labelOperations(r *api.Router) {
 	api.Read(r, api.Op{
 		ID: "list-labels", Route: "GET /labels", Can: Read, Summary: "List labels",
-		Doc: "The labels on tasks that the caller may see, by name. A label is made by putting it on a task.",
+		Doc: "The labels of the projects that the caller may see, by name. A label is made by putting it on a task and stays until it is deleted.",
 	}, f.listLabels)
 	api.Write(r, api.Op{
 		ID: "update-label", Route: "PATCH /labels/{label_id}", Can: labelWrite, Summary: "Rename or colour a label",
-		Doc:   "On all tasks that carry it, in all projects.",
-		Emits: api.Events(LabelUpdated.Type), Errors: []string{"409 label_name_taken"},
+		Doc:   "On all tasks of the project that carry it. Needs the role contributor in the project.",
+		Emits: api.Events(LabelUpdated.Type), Errors: []string{"409 label_name_taken", "409 project_archived"},
 	}, f.patchLabel)
 	api.Write(r, api.Op{
 		ID: "delete-label", Route: "DELETE /labels/{label_id}", Can: labelWrite, Summary: "Delete a label",
-		Doc:   "Takes it off all tasks, in all projects.",
-		Emits: api.Events(LabelDeleted.Type),
+		Doc:   "Takes it off all tasks of its project. Needs the role contributor in the project.",
+		Emits: api.Events(LabelDeleted.Type), Errors: []string{"409 project_archived"},
 	}, f.deleteLabel)
 }
 

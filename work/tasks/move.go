@@ -178,8 +178,8 @@ func (f *Feature) carry(ctx context.Context, tx *tenant.Tx, in *moveTask, target
 	if err != nil {
 		return Task{}, err
 	}
-	if _, err := tenant.Exec(ctx, tx, carryTasks, target, ids, in.Body.Status, len(ids)); err != nil {
-		return Task{}, refine(err)
+	if err := carryRows(ctx, tx, before[in.TaskID].ProjectID, target, ids, before, in.Body.Status); err != nil {
+		return Task{}, err
 	}
 	if in.Body.Before != nil || in.Body.After != nil {
 		err := ranked(ctx, tx, func() error {
@@ -207,6 +207,27 @@ func (f *Feature) carry(ctx context.Context, tx *tenant.Tx, in *moveTask, target
 		}
 	}
 	return after[in.TaskID].Task, nil
+}
+
+// carryRows moves the rows, and gives them labels of the same names there.
+func carryRows(ctx context.Context, tx *tenant.Tx, from, to id.ID, ids []id.ID, before map[id.ID]held, status string) error {
+	if _, err := tenant.Exec(ctx, tx, untieTasks, from, ids); err != nil {
+		return err
+	}
+	if _, err := tenant.Exec(ctx, tx, carryTasks, to, ids, status, len(ids)); err != nil {
+		return refine(err)
+	}
+	names := make(map[id.ID][]string, len(ids))
+	for _, t := range ids {
+		if labels := before[t].Labels; len(labels) > 0 {
+			names[t] = labels
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	_, err := tieAll(ctx, tx, to, ids, names)
+	return err
 }
 
 const setPosition = `update tasks set position = $2 where id = $1`

@@ -31,7 +31,7 @@ func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createTask) (Ta
 		return Task{}, refine(err)
 	}
 	if names := labelNames(in.Body.Labels); len(names) > 0 {
-		if t.Labels, err = tie(ctx, tx, t.ID, names); err != nil {
+		if t.Labels, err = tie(ctx, tx, t.ProjectID, t.ID, names); err != nil {
 			return Task{}, err
 		}
 	}
@@ -111,7 +111,7 @@ func (f *Feature) apply(ctx context.Context, tx *tenant.Tx, was held, c change) 
 		return Task{}, err
 	}
 	if slices.Contains(changed, "labels") {
-		if now.Labels, err = tie(ctx, tx, now.ID, now.Labels); err != nil {
+		if now.Labels, err = tie(ctx, tx, now.ProjectID, now.ID, now.Labels); err != nil {
 			return Task{}, err
 		}
 	}
