@@ -75,6 +75,8 @@ func (c *Client) checkHost(u *url.URL) (literal bool, err error) {
 	switch {
 	case name == "":
 		return refuse("it has no host")
+	case strings.HasPrefix(name, "."), strings.HasSuffix(name, "."), strings.Contains(name, ".."):
+		return refuse("its host is not a name")
 	case numeric(last):
 		// 2130706433, 0x7f.1, 0177.0.0.1: some resolvers read these as addresses, and no name ends in a number.
 		return refuse("write the address as four decimal numbers")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/outbound"
+	"github.com/guildhall-dev/guildhall/internal/outbound/outboundtest"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -88,8 +89,9 @@ func TestRebinding(t *testing.T) {
 	var calls atomic.Int32
 	server, _ := serve(t, func(http.ResponseWriter, *http.Request) { calls.Add(1) })
 	port := server.URL[strings.LastIndexByte(server.URL, ':'):]
-	n := &names{answers: map[string][]netip.Addr{"rebind.test": {netip.MustParseAddr("93.184.216.34"), netip.MustParseAddr("127.0.0.1")}}}
-	resolver := n.resolver(t)
+	n := &outboundtest.Names{}
+	n.Set("rebind.test", outboundtest.At("93.184.216.34"), outboundtest.At("127.0.0.1"))
+	resolver := n.Resolver(t)
 	c := outbound.New(outbound.Options{Resolver: resolver})
 	if err := c.CheckURL(context.Background(), "http://rebind.test"+port); err != nil {
 		t.Fatalf("at the time of saving: %v", err)

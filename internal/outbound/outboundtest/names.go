@@ -27,7 +27,12 @@ func At(addrs ...string) (a Answer) {
 // Names is a name server in this process. A name that was not set does not exist.
 type Names struct {
 	mu      sync.Mutex
-	answers map[string][]Answer
+	answers map[question][]Answer // both kinds of question about a name go through the same answers
+}
+
+type question struct {
+	name string
+	kind uint16
 }
 
 // Set makes each look-up of name take the next of the answers; the last one
@@ -36,9 +41,9 @@ func (n *Names) Set(name string, answers ...Answer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.answers == nil {
-		n.answers = map[string][]Answer{}
+		n.answers = map[question][]Answer{}
 	}
-	n.answers[name] = answers
+	n.answers[question{name, typeA}], n.answers[question{name, typeAAAA}] = answers, answers
 }
 
 // Resolver starts serving n and returns a resolver that asks nobody else.
@@ -89,7 +94,7 @@ func (n *Names) reply(query []byte) []byte {
 		return nil
 	}
 	kind := binary.BigEndian.Uint16(query[at+1:])
-	answer, exists := n.next(strings.ToLower(strings.Join(labels, ".")), kind == typeA)
+	answer, exists := n.next(question{strings.ToLower(strings.Join(labels, ".")), kind})
 	flags := uint16(yes)
 	var found []netip.Addr
 	switch {
@@ -119,15 +124,15 @@ func (n *Names) reply(query []byte) []byte {
 	return reply
 }
 
-func (n *Names) next(name string, advance bool) (Answer, bool) {
+func (n *Names) next(q question) (Answer, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	left := n.answers[name]
+	left := n.answers[q]
 	if len(left) == 0 {
 		return Answer{}, false
 	}
-	if advance && len(left) > 1 {
-		n.answers[name] = left[1:]
+	if len(left) > 1 {
+		n.answers[q] = left[1:]
 	}
 	return left[0], true
 }
