@@ -25,7 +25,7 @@ func main() {
 	stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "guildhall:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -66,7 +66,7 @@ func rootCommand(s *shell) *cobra.Command {
 		roleCommand(s, "serve", "Run only the HTTP server, as one of several replicas"),
 		roleCommand(s, "work", "Run only the workers: jobs, event relay, schedules"),
 		migrateCommand(s), openapiCommand(s), demoCommand(s), versionCommand(s),
-		adminCommand(s), doctorCommand(s),
+		adminCommand(s), doctorCommand(s), listenCommand(s), triggerCommand(s),
 	)
 	return cmd
 }
