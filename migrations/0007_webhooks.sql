@@ -45,6 +45,17 @@ create table webhook_endpoints (
 create index webhook_endpoints_deleted on webhook_endpoints (tenant_id, deleted_at) where deleted_at is not null;
 comment on table webhook_endpoints is 'platform/webhooks: where events of an organisation are sent; headers are sealed; retry_schedule in seconds, null is the default';
 select protect_tenant_table('webhook_endpoints');
+create policy platform on webhook_endpoints to guildhall_platform using (true) with check (true);
+grant select (tenant_id, id, deleted_at), delete on webhook_endpoints to guildhall_platform;
+
+create table webhook_counters (
+	tenant_id uuid not null,
+	endpoints integer not null,
+	constraint webhook_counters_pkey primary key (tenant_id),
+	constraint webhook_counter_endpoints check (endpoints >= 0)
+);
+comment on table webhook_counters is 'platform/webhooks: how many endpoints an organisation has that are not deleted; its row is also the lock on the organisation''s keys';
+select protect_tenant_table('webhook_counters');
 
 create table webhook_settings (
 	tenant_id uuid not null,
@@ -83,6 +94,7 @@ create table webhook_secrets (
 	constraint webhook_secrets_pkey primary key (tenant_id, endpoint_id, id),
 	constraint webhook_secret_endpoint foreign key (tenant_id, endpoint_id) references webhook_endpoints (tenant_id, id) on delete cascade
 );
+create unique index webhook_secrets_current on webhook_secrets (tenant_id, endpoint_id) where expires_at is null;
 comment on table webhook_secrets is 'platform/webhooks: sealed secrets that sign deliveries; the current one has no expires_at';
 select protect_tenant_table('webhook_secrets');
 
@@ -98,6 +110,23 @@ create table webhook_keys (
 create unique index webhook_keys_current on webhook_keys (tenant_id) where expires_at is null;
 comment on table webhook_keys is 'platform/webhooks: Ed25519 key pairs of an organisation for v1a signatures; the seed is sealed, the current one has no expires_at';
 select protect_tenant_table('webhook_keys');
+create policy platform on webhook_keys to guildhall_platform using (true) with check (true);
+grant select (tenant_id, id, public_key, created_at, expires_at) on webhook_keys to guildhall_platform;
+
+-- Whoever gets deliveries reads these without a log-in. An organisation without
+-- keys gives one row of nulls, an unknown one gives none.
+-- +goose StatementBegin
+create function webhook_public_keys(organization uuid) returns table (id uuid, public_key bytea)
+language sql stable security definer set search_path = guildhall, pg_temp as $$
+	select k.id, k.public_key from organizations o
+	left join webhook_keys k on k.tenant_id = o.tenant_id and (k.expires_at is null or k.expires_at > now())
+	where o.tenant_id = organization and o.deleted_at is null
+	order by k.expires_at is null desc, k.created_at desc, k.id desc
+$$;
+-- +goose StatementEnd
+alter function webhook_public_keys(uuid) owner to guildhall_platform;
+revoke execute on function webhook_public_keys(uuid) from public;
+grant execute on function webhook_public_keys(uuid) to guildhall_app;
 
 create table webhook_dispatch (
 	tenant_id uuid not null,
@@ -305,5 +334,22 @@ $$;
 alter function purge_webhook_queue(date) owner to guildhall_platform;
 revoke execute on function purge_webhook_queue(date) from public;
 grant execute on function purge_webhook_queue(date) to guildhall_owner;
+
+-- Secrets and headers go when an endpoint is deleted; the row stays as long as
+-- its deliveries can be read, and takes the rest with it.
+-- +goose StatementBegin
+create function purge_webhook_endpoints(most integer) returns bigint
+language sql security definer set search_path = guildhall, pg_temp as $$
+	with gone as (
+		delete from webhook_endpoints e where (e.tenant_id, e.id) in (
+			select d.tenant_id, d.id from webhook_endpoints d where d.deleted_at < now() - interval '30 days' limit most)
+		returning 1
+	)
+	select count(*) from gone
+$$;
+-- +goose StatementEnd
+alter function purge_webhook_endpoints(integer) owner to guildhall_platform;
+revoke execute on function purge_webhook_endpoints(integer) from public;
+grant execute on function purge_webhook_endpoints(integer) to guildhall_worker;
 
 select ensure_webhook_partitions(14);

@@ -414,6 +414,23 @@ alter function purge_organization_log(integer) owner to guildhall_platform;
 revoke execute on function purge_organization_log(integer) from public;
 grant execute on function purge_organization_log(integer) to guildhall_worker;
 
+CREATE OR REPLACE FUNCTION guildhall.purge_webhook_endpoints(most integer)
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with gone as (
+		delete from webhook_endpoints e where (e.tenant_id, e.id) in (
+			select d.tenant_id, d.id from webhook_endpoints d where d.deleted_at < now() - interval '30 days' limit most)
+		returning 1
+	)
+	select count(*) from gone
+$function$;
+alter function purge_webhook_endpoints(integer) owner to guildhall_platform;
+revoke execute on function purge_webhook_endpoints(integer) from public;
+grant execute on function purge_webhook_endpoints(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.purge_webhook_queue(before date)
  RETURNS bigint
  LANGUAGE sql
@@ -483,6 +500,21 @@ begin
 end $function$;
 alter function task_lost_reference() owner to guildhall_owner;
 revoke execute on function task_lost_reference() from public;
+
+CREATE OR REPLACE FUNCTION guildhall.webhook_public_keys(organization uuid)
+ RETURNS TABLE(id uuid, public_key bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select k.id, k.public_key from organizations o
+	left join webhook_keys k on k.tenant_id = o.tenant_id and (k.expires_at is null or k.expires_at > now())
+	where o.tenant_id = organization and o.deleted_at is null
+	order by k.expires_at is null desc, k.created_at desc, k.id desc
+$function$;
+alter function webhook_public_keys(uuid) owner to guildhall_platform;
+revoke execute on function webhook_public_keys(uuid) from public;
+grant execute on function webhook_public_keys(uuid) to guildhall_app;
 
 create table api_keys (
 	tenant_id uuid not null,
@@ -1139,6 +1171,18 @@ create policy tenant on webhook_attempts to guildhall_app using (tenant_id = (( 
 grant insert, select on webhook_attempts to guildhall_app;
 comment on table webhook_attempts is 'platform/webhooks: each attempt at a delivery, with the first 16 KiB of the answer; day is that of the delivery';
 
+create table webhook_counters (
+	tenant_id uuid not null,
+	endpoints integer not null,
+	constraint webhook_counters_pkey PRIMARY KEY (tenant_id),
+	constraint webhook_counter_endpoints CHECK (endpoints >= 0)
+);
+alter table webhook_counters enable row level security;
+alter table webhook_counters force row level security;
+create policy tenant on webhook_counters to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_counters to guildhall_app;
+comment on table webhook_counters is 'platform/webhooks: how many endpoints an organisation has that are not deleted; its row is also the lock on the organisation''s keys';
+
 create table webhook_deliveries (
 	tenant_id uuid not null,
 	day date not null,
@@ -1242,8 +1286,10 @@ create table webhook_endpoints (
 CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
 alter table webhook_endpoints enable row level security;
 alter table webhook_endpoints force row level security;
+create policy platform on webhook_endpoints to guildhall_platform using (true) with check (true);
 create policy tenant on webhook_endpoints to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on webhook_endpoints to guildhall_app;
+grant delete, select (deleted_at, id, tenant_id) on webhook_endpoints to guildhall_platform;
 comment on table webhook_endpoints is 'platform/webhooks: where events of an organisation are sent; headers are sealed; retry_schedule in seconds, null is the default';
 
 create table webhook_keys (
@@ -1258,8 +1304,10 @@ create table webhook_keys (
 CREATE UNIQUE INDEX webhook_keys_current ON webhook_keys USING btree (tenant_id) WHERE expires_at IS NULL;
 alter table webhook_keys enable row level security;
 alter table webhook_keys force row level security;
+create policy platform on webhook_keys to guildhall_platform using (true) with check (true);
 create policy tenant on webhook_keys to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on webhook_keys to guildhall_app;
+grant select (created_at, expires_at, id, public_key, tenant_id) on webhook_keys to guildhall_platform;
 comment on table webhook_keys is 'platform/webhooks: Ed25519 key pairs of an organisation for v1a signatures; the seed is sealed, the current one has no expires_at';
 
 create table webhook_progress (
@@ -1309,6 +1357,7 @@ create table webhook_secrets (
 	constraint webhook_secrets_pkey PRIMARY KEY (tenant_id, endpoint_id, id),
 	constraint webhook_secret_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
 );
+CREATE UNIQUE INDEX webhook_secrets_current ON webhook_secrets USING btree (tenant_id, endpoint_id) WHERE expires_at IS NULL;
 alter table webhook_secrets enable row level security;
 alter table webhook_secrets force row level security;
 create policy tenant on webhook_secrets to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));

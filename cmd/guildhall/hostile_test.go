@@ -114,6 +114,9 @@ func TestHostileBodies(t *testing.T) {
 			}
 		}
 		for what, body := range hostile(r.body) {
+			if what == "empty" && !bodyRequired(doc, op.Path(), op.Method()) {
+				continue
+			}
 			if strings.HasPrefix(what, "null ") && mayBeNull(doc, op.Path(), op.Method(), strings.TrimPrefix(what, "null ")) {
 				continue
 			}
@@ -133,10 +136,17 @@ func TestHostileBodies(t *testing.T) {
 	proved(t, "%d hostile bodies, each refused with a 4xx problem, no row stored", sent)
 }
 
-func requestSchema(doc *huma.OpenAPI, path, method string) *huma.Schema {
+func requestBody(doc *huma.OpenAPI, path, method string) *huma.RequestBody {
 	item := doc.Paths[path]
-	op := map[string]*huma.Operation{"POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete}[method]
-	s := op.RequestBody.Content["application/json"].Schema
+	return map[string]*huma.Operation{"POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete}[method].RequestBody
+}
+
+func bodyRequired(doc *huma.OpenAPI, path, method string) bool {
+	return requestBody(doc, path, method).Required
+}
+
+func requestSchema(doc *huma.OpenAPI, path, method string) *huma.Schema {
+	s := requestBody(doc, path, method).Content["application/json"].Schema
 	if s.Ref != "" {
 		s = doc.Components.Schemas.SchemaFromRef(s.Ref)
 	}

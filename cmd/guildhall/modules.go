@@ -5,6 +5,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
 	"github.com/guildhall-dev/guildhall/internal/seal"
@@ -58,7 +59,7 @@ func newFeatures(d deps) (f features, err error) {
 	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
 	f.organizations = organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log})
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
-	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log})
+	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log, EventTypes: f.eventTypes})
 	if err != nil {
 		return f, err
 	}
@@ -74,4 +75,16 @@ func newFeatures(d deps) (f features, err error) {
 		hooks.Module(),
 	}
 	return f, nil
+}
+
+// eventTypes are the public events of all features.
+func (f *features) eventTypes() (out []*event.Type) {
+	for _, m := range f.modules {
+		for _, t := range m.Events {
+			if !t.Internal {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
 }

@@ -27,6 +27,8 @@ func seedOrganization(w *world, name string) seeded {
 		s.ids[kind] = v
 	}
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
+	// Paused: its address is somebody's.
+	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["state"] = "review"

@@ -10,28 +10,13 @@ import (
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
-const (
-	selectTarget = `select ` + endpointCols + `, headers as sealed_headers,
+const selectTarget = `select ` + endpointCols + `, headers as sealed_headers,
 		coalesce((select jsonb_agg(jsonb_build_object('id', s.id, 'sealed', encode(s.secret, 'base64')) order by s.id desc) from webhook_secrets s
 			where s.tenant_id = $1 and s.endpoint_id = $2 and (s.expires_at is null or s.expires_at > now())), '[]') as sealed_secrets,
 		case when signature = 'v1' then '[]' else
 			coalesce((select jsonb_agg(jsonb_build_object('id', k.id, 'sealed', encode(k.seed, 'base64')) order by k.id desc) from webhook_keys k
 			where k.tenant_id = $1 and (k.expires_at is null or k.expires_at > now())), '[]') end as sealed_keys
 		from webhook_endpoints where tenant_id = $1 and id = $2 and deleted_at is null`
-
-	disableEndpoint = `with e as (
-			update webhook_endpoints set enabled = false, disabled_reason = $3, disabled_at = now(), catch_up_since = coalesce(catch_up_since, now()),
-				version = version + 1, updated_at = now()
-			where tenant_id = $1 and id = $2 and enabled and deleted_at is null
-			returning *
-		), s as (
-			insert into webhook_settings (tenant_id, endpoint_id, version, event_types, filter, include_private, enabled, payload, envelope, schema_date)
-			select tenant_id, id, version, event_types, filter, include_private, enabled, payload, envelope, schema_date from e
-		), d as (
-			update webhook_dispatch set due_at = 'infinity' where tenant_id = $1 and endpoint_id in (select id from e)
-		)
-		select ` + endpointCols + ` from e`
-)
 
 // sealed is a secret as the database holds it.
 type sealed struct {
@@ -78,16 +63,6 @@ func (f *Feature) loadTarget(ctx context.Context, q tenant.Querier, org, endpoin
 		t.Keys = append(t.Keys, ed25519.NewKeyFromSeed(seed))
 	}
 	return t, nil
-}
-
-// disable ends sending to an endpoint for the reason "gone" or "failing",
-// unless it was disabled already.
-func (f *Feature) disable(ctx context.Context, tx *tenant.Tx, endpoint id.ID, reason string) error {
-	rows, err := tenant.List[Endpoint](ctx, tx, disableEndpoint, tx.Scope().Organization, endpoint, reason)
-	if err != nil || len(rows) == 0 {
-		return err
-	}
-	return EndpointDisabled.Emit(ctx, tx, rows[0])
 }
 
 func placeOfHeaders(org, endpoint id.ID) string {

@@ -3,6 +3,7 @@ package webhooks
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
@@ -23,6 +24,8 @@ type Deps struct {
 	Mail      mail.Sender
 	PublicURL string
 	Log       *slog.Logger
+
+	EventTypes func() []*event.Type // the public ones of all features
 }
 
 // Feature is the feature.
@@ -59,10 +62,10 @@ func (f *Feature) Module() module.Module {
 			f.endpointOperations(r)
 			f.deliveryOperations(r)
 		},
-		Events: []*event.Type{EndpointCreated.Type, EndpointUpdated.Type, EndpointDisabled.Type, EndpointDeleted.Type, SecretRotated.Type},
+		Events: []*event.Type{EndpointCreated.Type, EndpointUpdated.Type, EndpointDisabled.Type, EndpointDeleted.Type, SecretRotated.Type, KeyRotated.Type},
 		Listeners: []event.Listener{
 			{Name: "webhooks", Types: []string{"*"}, Hear: f.fanOut},
 		},
-		Jobs: f.jobs(),
+		Jobs: slices.Concat(f.jobs(), f.endpointJobs()),
 	}
 }
