@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -124,12 +125,11 @@ func (c *Client) DoKeeping(ctx context.Context, req *http.Request, limit int) (*
 	}
 	ctx, cancel := bound(ctx)
 	defer cancel()
-	req = req.Clone(ctx)
-	if req.Header == nil {
-		req.Header = http.Header{}
-	}
+	req = req.WithContext(ctx)
 	if _, set := req.Header["User-Agent"]; !set {
-		req.Header.Set("User-Agent", c.userAgent)
+		header := http.Header{"User-Agent": {c.userAgent}}
+		maps.Copy(header, req.Header) // the caller's own stays as it is
+		req.Header = header
 	}
 	res, err := c.transport.RoundTrip(req)
 	if err != nil {
@@ -199,10 +199,13 @@ func ReadLimited(r io.Reader, limit int) (body []byte, truncated bool, err error
 }
 
 func bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
+	switch deadline, ok := ctx.Deadline(); {
+	case !ok:
+		return context.WithTimeout(ctx, DefaultTimeout)
+	case time.Until(deadline) > MaxTimeout:
 		return context.WithTimeout(ctx, MaxTimeout)
 	}
-	return context.WithTimeout(ctx, DefaultTimeout)
+	return context.WithCancel(ctx)
 }
 
 // checkHeaders refuses what would let a value from a user end one header and begin another, or name another host than the

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -108,31 +109,30 @@ func wrap(b body, publicURL string) cloudEvent {
 
 // header returns what goes over the wire at attempt number, signed at now, and
 // the same fit to be shown: with "***" for the values of custom headers.
-func (t target) header(m message, number int, now time.Time) (sent, shown http.Header) {
-	sent, shown = http.Header{}, http.Header{}
+func (t target) header(m message, number int, now time.Time, agent string) (sent, shown http.Header) {
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	own := http.Header{
+		"Content-Type":      {m.ContentType},
+		"User-Agent":        {agent},
+		"Webhook-Id":        {m.EventID.String()},
+		"Webhook-Timestamp": {timestamp},
+		"Webhook-Signature": {t.sign(m.EventID.String(), timestamp, m.Body)},
+		"Webhook-Type":      {m.Type},
+		"Webhook-Attempt":   {strconv.Itoa(number)},
+	}
+	if m.Sequence != nil {
+		own["Webhook-Sequence"] = []string{strconv.FormatInt(*m.Sequence, 10)}
+	}
+	if m.Example {
+		own["Webhook-Test"] = []string{"true"}
+	}
+	sent, shown = make(http.Header, len(own)+len(t.Header)+1), make(http.Header, len(own)+len(t.Header))
 	for name, value := range t.Header {
 		sent.Set(name, value)
 		shown.Set(name, "***")
 	}
-	timestamp := strconv.FormatInt(now.Unix(), 10)
-	own := map[string]string{
-		"Content-Type":      m.ContentType,
-		"Webhook-Id":        m.EventID.String(),
-		"Webhook-Timestamp": timestamp,
-		"Webhook-Signature": t.sign(m.EventID.String(), timestamp, m.Body),
-		"Webhook-Type":      m.Type,
-		"Webhook-Attempt":   strconv.Itoa(number),
-	}
-	if m.Sequence != nil {
-		own["Webhook-Sequence"] = strconv.FormatInt(*m.Sequence, 10)
-	}
-	if m.Example {
-		own["Webhook-Test"] = "true"
-	}
-	for name, value := range own { // after the custom ones: a signature is never somebody else's
-		sent.Set(name, value)
-		shown.Set(name, value)
-	}
+	maps.Copy(sent, own) // after the custom ones: a signature is never somebody else's
+	maps.Copy(shown, own)
 	return sent, shown
 }
 

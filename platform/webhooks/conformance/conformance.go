@@ -10,6 +10,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"fmt"
@@ -40,6 +41,7 @@ type Profile struct {
 	Timeout time.Duration   // for a whole attempt
 	Waits   []time.Duration // planned before each attempt after the first; at least three, and one second in sum
 	Slack   time.Duration   // how late it may be, on this machine
+	AtOnce  int             // cases side by side; 0 is 24
 
 	Extensions bool                // it sends webhook-attempt and webhook-type, and they are looked at
 	Authority  *Authority          // that it trusts; nil leaves out the cases that need it
@@ -65,7 +67,7 @@ func Run(t *testing.T, s Sender, p Profile) int {
 // holdAll runs the cases and returns the complaints about each.
 func holdAll(ctx context.Context, s Sender, p Profile, list []testCase) [][]string {
 	complaints := make([][]string, len(list))
-	slots := make(chan struct{}, 24)
+	slots := make(chan struct{}, cmp.Or(p.AtOnce, 24))
 	var running sync.WaitGroup
 	for i, c := range list {
 		running.Go(func() {
