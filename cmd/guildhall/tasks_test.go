@@ -144,6 +144,17 @@ func TestTasksRefuse(t *testing.T) {
 	b.ann.get(path).want(200)
 }
 
+func TestTasksBulkTakesEachOnce(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	one, two := b.task(m{"title": "1"}).str("id"), b.task(m{"title": "2"}).str("id")
+	twice := b.ann.post("/v1/tasks/bulk", m{"task_ids": []string{one, two, strings.ToUpper(one)}, "set": m{"priority": "low"}}).want(422)
+	if twice.code("validation_failed").str("errors.0.pointer") != "/task_ids/2" {
+		t.Errorf("an id in two spellings: %s", twice.body)
+	}
+	b.ann.post("/v1/tasks/bulk", m{"task_ids": []string{one, strings.ToUpper(two)}, "set": m{"priority": "low"}}).want(200)
+}
+
 func TestTasksMergeOrShowTheCurrentRow(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)

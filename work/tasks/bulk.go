@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -44,6 +45,9 @@ func (f *Feature) bulk(ctx context.Context, tx *tenant.Tx, in *bulkTasks) (BulkR
 	if err := errors.Join(checkLabels("/set/labels_add", set.LabelsAdd), checkLabels("/set/labels_remove", set.LabelsRemove)); err != nil {
 		return BulkResults{}, err
 	}
+	if err := checkOnce(in.Body.TaskIDs); err != nil {
+		return BulkResults{}, err
+	}
 	sorted := slices.Clone(in.Body.TaskIDs)
 	slices.SortFunc(sorted, func(a, b id.ID) int { return bytes.Compare(a[:], b[:]) })
 	if _, err := tenant.Values[id.ID](ctx, tx, lockTasks, sorted); err != nil {
@@ -64,6 +68,19 @@ func (f *Feature) bulk(ctx context.Context, tx *tenant.Tx, in *bulkTasks) (BulkR
 		out.Results[i] = done[t]
 	}
 	return out, nil
+}
+
+// checkOnce refuses an id that stands twice, which the schema finds only if both
+// are spelled alike.
+func checkOnce(ids []id.ID) error {
+	seen := make(map[id.ID]bool, len(ids))
+	for i, t := range ids {
+		if seen[t] {
+			return fault.Invalidf(fmt.Sprintf("/task_ids/%d", i), "this task stands twice in the list")
+		}
+		seen[t] = true
+	}
+	return nil
 }
 
 func (f *Feature) bulkOne(ctx context.Context, tx *tenant.Tx, task id.ID, rows map[id.ID]held, in *bulkTasks) (BulkResult, error) {
