@@ -41,9 +41,13 @@ func translate(err error) error {
 		return fault.New(fault.Invalid, name, "Breaks the rule %s.", words).Because(err)
 	case "53300", "57P01", "57P02", "57P03", "57014", "25P03", "55P03": // too many, ending, starting, out of time
 		return unavailable(err)
+	case serializationFailure, deadlockDetected: // still, after the last attempt
+		return busy(err)
 	}
 	return err
 }
+
+const serializationFailure, deadlockDetected = "40001", "40P01"
 
 // disconnected reports whether the database was not reached or went away.
 func disconnected(err error) bool {
@@ -58,9 +62,15 @@ func unavailable(cause error) error {
 	return f
 }
 
+func busy(cause error) error {
+	f := fault.New(fault.Unavailable, "unavailable", "Too many changes meet here at this moment. Try again shortly.").Because(cause)
+	f.RetryAfter = time.Second
+	return f
+}
+
 // retryable reports whether Postgres gave up a transaction that can simply be
 // run again: serialization failure or deadlock.
 func retryable(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+	return errors.As(err, &pg) && (pg.Code == serializationFailure || pg.Code == deadlockDetected)
 }

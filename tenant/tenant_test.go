@@ -113,6 +113,29 @@ func TestTryUndoesOneStep(t *testing.T) {
 	}
 }
 
+// What Postgres gives up is run again; what it gives up every time is busy.
+func TestDeadlocksAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db := tenanttest.New(t).Open(t)
+	s := organization(t, db)
+	for _, code := range []string{"40001", "40P01"} {
+		for _, failures := range []int{3, 100} {
+			tries := 0
+			err := db.Write(ctx, s, func(tx *tenant.Tx) error {
+				if tries++; tries > failures {
+					return nil
+				}
+				_, err := tenant.Exec(ctx, tx, `do $$ begin raise exception 'given up' using errcode = '`+code+`'; end $$`)
+				return err
+			})
+			if f := fault.As(err); tries != 4 || failures < 4 && err != nil || failures > 4 && (f == nil || f.Kind != fault.Unavailable || f.RetryAfter == 0) {
+				t.Errorf("%s, %d times: %v after %d attempts", code, failures, err, tries)
+			}
+		}
+	}
+}
+
 func TestStaleAuthorisation(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -54,7 +55,8 @@ order by l.name_key, l.id limit $5 offset $6`
 
 	countLabels = `select count(*)` + labelWhere
 
-	selectLabel = `select ` + labelCols + `, a.role, a.archived` + labelFrom + `where l.id = $1 for update of l`
+	selectLabel = `select ` + labelCols + `, a.role, a.archived` + labelFrom + `where l.id = $1`
+	lockLabel   = selectLabel + ` for update of l`
 
 	updateLabel = `update labels l set name = $3, name_key = $4, color = $5, version = l.version + 1
 where l.tenant_id = $1 and l.id = $2 returning ` + labelCols
@@ -65,6 +67,11 @@ where l.tenant_id = $1 and l.id = $2 returning ` + labelCols
 	// lockLabelled locks the tasks that carry the label. While the label itself
 	// is locked as well, no task comes to carry it.
 	lockLabelled = `select t.id from tasks t where ` + carriers + ` order by t.id for no key update`
+
+	// lockRest takes those that came to carry it meanwhile, without waiting for
+	// one, and says whether all are held.
+	lockRest = `with held as (select t.id from tasks t where ` + carriers + ` for no key update skip locked)
+select (select count(*) from held) = (select count(*) from tasks t where ` + carriers + `)`
 
 	// relabel writes the names anew into the tasks that carry the label, without
 	// it if $3 is set. They look different, so they get a new version. It must
@@ -198,7 +205,7 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 	if strings.Contains(in.Body.Name.Value, ",") {
 		return Label{}, commaInLabel("/name")
 	}
-	was, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch)
+	was, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch, in.Body.Name.Present)
 	if err != nil {
 		return Label{}, err
 	}
@@ -210,11 +217,6 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 	}
 	if now.Name == was.Name && equal(now.Color, was.Color) {
 		return was, nil
-	}
-	if now.Name != was.Name {
-		if _, err := tenant.Exec(ctx, tx, lockLabelled, was.ProjectID, was.ID); err != nil {
-			return Label{}, err
-		}
 	}
 	now, err = tenant.One[Label](ctx, tx, updateLabel, tx.Scope().Organization, now.ID, now.Name, labelKey(now.Name), now.Color)
 	if err != nil {
@@ -234,11 +236,8 @@ type labelMatch struct {
 }
 
 func (f *Feature) deleteLabel(ctx context.Context, tx *tenant.Tx, in *labelMatch) (api.None, error) {
-	l, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch)
+	l, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch, true)
 	if err != nil {
-		return api.None{}, err
-	}
-	if _, err := tenant.Exec(ctx, tx, lockLabelled, l.ProjectID, l.ID); err != nil {
 		return api.None{}, err
 	}
 	if _, err := tenant.Exec(ctx, tx, relabel, l.ProjectID, l.ID, true); err != nil {
@@ -253,21 +252,53 @@ func (f *Feature) deleteLabel(ctx context.Context, tx *tenant.Tx, in *labelMatch
 	return api.None{}, LabelDeleted.Emit(ctx, tx, l)
 }
 
-// heldLabel locks and reads a label for who may change the project's tasks.
-func heldLabel(ctx context.Context, tx *tenant.Tx, label id.ID, m api.IfMatch) (Label, error) {
-	type held struct {
+// errStray means that a task that somebody else holds came to carry the label.
+var errStray = errors.New("tasks: a task took the label just now")
+
+// heldLabel locks and reads a label for who may change the project's tasks,
+// with the tasks that carry it if they are to change as well. Whoever puts a
+// label on a task holds the task first and then asks for the label, so the
+// tasks come first here, too: nobody waits for who waits for him.
+func heldLabel(ctx context.Context, tx *tenant.Tx, label id.ID, m api.IfMatch, carrying bool) (Label, error) {
+	for {
+		l, err := allowedLabel(ctx, tx, selectLabel, label, m)
+		if err != nil {
+			return l, err
+		}
+		err = tx.Try(ctx, func() error {
+			if carrying {
+				if _, err := tenant.Exec(ctx, tx, lockLabelled, l.ProjectID, l.ID); err != nil {
+					return err
+				}
+			}
+			if l, err = allowedLabel(ctx, tx, lockLabel, label, m); err != nil || !carrying {
+				return err
+			}
+			if all, err := tenant.Value[bool](ctx, tx, lockRest, l.ProjectID, l.ID); err != nil || all {
+				return err
+			}
+			return errStray
+		})
+		if !errors.Is(err, errStray) {
+			return l, err
+		}
+	}
+}
+
+func allowedLabel(ctx context.Context, tx *tenant.Tx, sql string, label id.ID, m api.IfMatch) (Label, error) {
+	type seen struct {
 		Label
 		work.Access
 	}
-	h, err := tenant.One[held](ctx, tx, selectLabel, label)
+	s, err := tenant.One[seen](ctx, tx, sql, label)
 	if err != nil {
 		return Label{}, tenant.NotFound(err, "label")
 	}
-	if err := h.Write(); err != nil {
+	if err := s.Write(); err != nil {
 		return Label{}, err
 	}
-	if !m.Matches(h.Version) {
-		return Label{}, fault.StaleVersion(h.Label)
+	if !m.Matches(s.Version) {
+		return Label{}, fault.StaleVersion(s.Label)
 	}
-	return h.Label, nil
+	return s.Label, nil
 }

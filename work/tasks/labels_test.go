@@ -111,6 +111,61 @@ func TestLabelsChangeWhileTasksTakeThem(t *testing.T) {
 	}
 }
 
+// Renaming, putting on and bulk changes lock the same rows in one order, so
+// none of them fails however many there are at once.
+func TestLabelsDoNotDeadlock(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var made []id.ID
+	for i := range 20 {
+		made = append(made, s.task(s.web, fields{Title: fmt.Sprint(i), Labels: []string{"x", "a"}}).ID)
+	}
+	x := s.label(s.web, "x")
+	deadlocks := func() int64 {
+		n, err := tenant.Value[int64](context.Background(), s.db.Global(), `select deadlocks from pg_stat_database where datname = current_database()`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var g errgroup.Group
+	for worker := range 6 {
+		g.Go(func() error {
+			for round := range 20 {
+				var err error
+				switch worker % 3 {
+				case 0: // one at a time holds a task and asks for the label
+					_, err = s.patch(made[(worker+round)%20], 0, func(in *patchTask) {
+						in.Body.Labels = api.Some([]string{"a", []string{"x", "y"}[round%2]})
+					})
+				case 1:
+					in := &bulkTasks{}
+					in.Body.TaskIDs = made
+					in.Body.Set.LabelsAdd = []string{fmt.Sprint("bulk", round%3)}
+					_, err = run(s, s.member, s.f.bulk, in)
+				case 2:
+					in := &patchLabel{LabelID: x}
+					in.Body.Name = api.Some([]string{"x", "X"}[(round+worker/3)%2])
+					_, err = run(s, s.member, s.f.patchLabel, in)
+				}
+				if err != nil && !fault.Is(err, fault.Conflict) {
+					return fmt.Errorf("worker %d, round %d: %w", worker, round, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if found := s.astray(); len(found) > 0 {
+		t.Errorf("%q", found)
+	}
+	if n := deadlocks(); n > 0 {
+		t.Errorf("%d deadlocks", n)
+	}
+}
+
 func (s *site) label(project id.ID, name string) id.ID {
 	s.t.Helper()
 	found, err := tenant.Value[id.ID](context.Background(), s.db.View(s.robot), `select id from labels where project_id = $1 and name = $2`, project, name)
