@@ -20,6 +20,7 @@ const (
 	renewEvery  = 10 * time.Second // a third of the lease
 	flushAfter  = 4 * time.Millisecond
 	flushAtMost = 100
+	heldAtMost  = 500 // sent and not recorded: the database is the slower side
 )
 
 const (
@@ -192,7 +193,7 @@ func (d *draining) run(ctx context.Context) error {
 // feed fetches and launches; wait is how long the rate limit holds the next
 // one back.
 func (d *draining) feed(ctx context.Context) (wait time.Duration, err error) {
-	for d.inFlight < d.limit() && time.Now().Before(d.until) && time.Now().Before(d.leased.Add(-time.Second)) {
+	for d.inFlight < d.limit() && len(d.held) < heldAtMost && time.Now().Before(d.until) && time.Now().Before(d.leased.Add(-time.Second)) {
 		if len(d.buffer) == 0 {
 			if err := d.fetch(ctx); err != nil || len(d.buffer) == 0 {
 				return 0, err
@@ -329,8 +330,8 @@ func (d *draining) record(ctx context.Context) {
 	if d.inFlight > 0 && len(d.done) < flushAtMost && time.Since(d.doneAt) < flushAfter {
 		return
 	}
-	batch := d.done
-	d.done, d.recording, d.busy = nil, batch, true
+	batch := d.done[:min(len(d.done), 2*flushAtMost)]
+	d.done, d.recording, d.busy = d.done[len(batch):], batch, true
 	disable := d.disable
 	ctx = context.WithoutCancel(ctx) // what was sent is recorded, also at shutdown
 	go func() {
@@ -340,7 +341,10 @@ func (d *draining) record(ctx context.Context) {
 
 func (d *draining) renew(ctx context.Context) error {
 	now := time.Now()
-	_, err := tenant.Value[bool](ctx, d.db.View(d.scope), renewLease, d.Organization, d.claimed.Endpoint, d.Fence, int(lease.Seconds()))
+	err := d.db.Write(ctx, d.scope, func(tx *tenant.Tx) error {
+		_, err := tenant.Value[bool](ctx, tx, renewLease, d.Organization, d.claimed.Endpoint, d.Fence, int(lease.Seconds()))
+		return err
+	})
 	if errors.Is(err, tenant.ErrNoRows) {
 		return errors.New("the lease went to another drain")
 	}

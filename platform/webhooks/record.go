@@ -17,6 +17,9 @@ import (
 const (
 	lockDispatch = `select true from webhook_dispatch where tenant_id = $1 and endpoint_id = $2 for update`
 
+	// The ids stand in each condition as well as in the joins: however little the
+	// planner knows of tables that fill and empty, it goes by these keys.
+	//
 	// An attempt counts only while the queue says that so many were made: a drain
 	// that lost its lease finds that another was there, and changes nothing.
 	recordAttempts = `with r as (
@@ -25,18 +28,18 @@ const (
 			as u (id, day, made, status, next_due, started_at, duration_ms, status_code, request_headers, response_headers, response_body, truncated, error)
 		), gone as (
 			delete from webhook_queue q using r
-			where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = r.id and q.made = r.made and r.next_due is null
+			where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = any($3) and q.delivery_id = r.id and q.made = r.made and r.next_due is null
 			returning q.delivery_id
 		), later as (
 			update webhook_queue q set due_at = r.next_due, made = q.made + 1, step = q.step + 1 from r
-			where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = r.id and q.made = r.made and r.next_due is not null
+			where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = any($3) and q.delivery_id = r.id and q.made = r.made and r.next_due is not null
 			returning q.delivery_id
 		), counted as (
 			select r.* from r where r.id in (select g.delivery_id from gone g union all select l.delivery_id from later l)
 		), moved as (
 			update webhook_deliveries d set status = c.status, reason = nullif(c.error, ''), attempts = c.made + 1, next_attempt_at = c.next_due,
 				last_attempt_at = c.started_at, last_status_code = c.status_code
-			from counted c where d.tenant_id = $1 and d.day = any($16::date[]) and d.day = c.day and d.id = c.id
+			from counted c where d.tenant_id = $1 and d.day = any($16::date[]) and d.id = any($3) and d.day = c.day and d.id = c.id
 		)
 		insert into webhook_attempts (tenant_id, day, delivery_id, number, settings_version, started_at, duration_ms, url, request_headers,
 			status_code, response_headers, response_body, response_truncated, error)
@@ -48,7 +51,7 @@ const (
 	promote = `update webhook_queue q set due_at = now()
 		from (select b.subject, min(b.position) as position from webhook_queue b
 			where b.tenant_id = $1 and b.endpoint_id = $2 and b.subject = any($3::text[]) group by b.subject) n
-		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = n.subject and q.position = n.position and q.due_at = 'infinity'`
+		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3) and q.subject = n.subject and q.position = n.position and q.due_at = 'infinity'`
 
 	releaseLease = `update webhook_dispatch d set lease_until = null, in_flight_limit = $4, next_send_at = $5,
 			window_started_at = $6, window_delivered = $7, window_failed = $8, open_until = $9, probe_seconds = $10,
