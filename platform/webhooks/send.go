@@ -25,7 +25,10 @@ const (
 // outcome says nothing about the endpoint, and the caller makes the attempt again.
 func (f *Feature) send(ctx context.Context, t target, m message, number int) outcome {
 	o := outcome{Started: time.Now()}
-	sent, shown := t.header(m, number, o.Started, f.Outbound.UserAgent())
+	sent, shown := t.header(m, number, o.Started)
+	for _, h := range []http.Header{sent, shown} {
+		h["User-Agent"] = []string{f.Outbound.UserAgent()}
+	}
 	o.RequestHeader = shown
 	req, err := http.NewRequest(http.MethodPost, t.URL, bytes.NewReader(m.Body))
 	if err != nil {

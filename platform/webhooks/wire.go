@@ -109,11 +109,10 @@ func wrap(b body, publicURL string) cloudEvent {
 
 // header returns what goes over the wire at attempt number, signed at now, and
 // the same fit to be shown: with "***" for the values of custom headers.
-func (t target) header(m message, number int, now time.Time, agent string) (sent, shown http.Header) {
+func (t target) header(m message, number int, now time.Time) (sent, shown http.Header) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	own := http.Header{
 		"Content-Type":      {m.ContentType},
-		"User-Agent":        {agent},
 		"Webhook-Id":        {m.EventID.String()},
 		"Webhook-Timestamp": {timestamp},
 		"Webhook-Signature": {t.sign(m.EventID.String(), timestamp, m.Body)},

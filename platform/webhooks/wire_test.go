@@ -89,7 +89,7 @@ func TestBodyOfAnEventWithoutASequence(t *testing.T) {
 		if !bytes.Contains(m.Body, []byte(`"sequence":null,"subject":{"type":"task","id":null},"actor":{"type":"system","id":null}`)) || bytes.Contains(m.Body, []byte("partitionkey")) {
 			t.Errorf("%s: %s", envelope, m.Body)
 		}
-		sent, _ := target{}.header(m, 1, time.Now(), "Guildhall")
+		sent, _ := target{}.header(m, 1, time.Now())
 		if _, there := sent["Webhook-Sequence"]; there {
 			t.Errorf("%s: a sequence in %v", envelope, sent)
 		}
@@ -116,12 +116,12 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	m := written(t, Endpoint{}, happened())
 	now := time.Unix(1_800_000_000, 999)
-	to := target{Header: map[string]string{"X-Token": "hunter2", "authorization": "Bearer hunter2", "webhook-id": "forged", "user-agent": "forged"}, Secrets: [][]byte{[]byte("a")}}
+	to := target{Header: map[string]string{"X-Token": "hunter2", "authorization": "Bearer hunter2", "webhook-id": "forged"}, Secrets: [][]byte{[]byte("a")}}
 	to.Signature = "v1"
-	sent, shown := to.header(m, 7, now, "Guildhall")
+	sent, shown := to.header(m, 7, now)
 	for name, want := range map[string]string{
 		"webhook-id": m.EventID.String(), "webhook-timestamp": "1800000000", "webhook-type": "task.updated", "webhook-sequence": "42",
-		"webhook-attempt": "7", "webhook-test": "", "Content-Type": "application/json", "X-Token": "hunter2", "Authorization": "Bearer hunter2", "User-Agent": "Guildhall",
+		"webhook-attempt": "7", "webhook-test": "", "Content-Type": "application/json", "X-Token": "hunter2", "Authorization": "Bearer hunter2",
 	} {
 		if got := sent.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -131,7 +131,7 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("shown: %v", shown)
 	}
 	m.Example = true
-	if sent, _ = to.header(m, 1, now, "Guildhall"); sent.Get("webhook-test") != "true" {
+	if sent, _ = to.header(m, 1, now); sent.Get("webhook-test") != "true" {
 		t.Errorf("an example: %v", sent)
 	}
 }
@@ -153,7 +153,7 @@ func TestPublishedLibraryAcceptsTheSignatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sent, _ := to.header(m, 1, time.Now(), "Guildhall")
+		sent, _ := to.header(m, 1, time.Now())
 		for _, secret := range to.Secrets {
 			receiver, err := standardwebhooks.NewWebhook("whsec_" + base64.StdEncoding.EncodeToString(secret))
 			if err != nil {
