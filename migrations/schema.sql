@@ -172,6 +172,26 @@ alter function event_partitions_ahead() owner to guildhall_owner;
 revoke execute on function event_partitions_ahead() from public;
 grant execute on function event_partitions_ahead() to guildhall_app;
 
+CREATE OR REPLACE FUNCTION guildhall.inbound_source_by_id(source uuid)
+ RETURNS TABLE(tenant_id uuid, id uuid, kind text, hmac jsonb, tolerance_seconds integer, enabled boolean, secret_ids uuid[], secrets bytea[])
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select s.tenant_id, s.id, s.kind, s.hmac, s.tolerance_seconds, s.enabled, k.ids, k.secrets
+	from inbound_sources s
+	join organizations o on o.tenant_id = s.tenant_id and o.deleted_at is null
+	cross join lateral (
+		select coalesce(array_agg(x.id order by x.id desc), '{}') as ids, coalesce(array_agg(x.secret order by x.id desc), '{}') as secrets
+		from inbound_secrets x
+		where x.tenant_id = s.tenant_id and x.source_id = s.id and (x.expires_at is null or x.expires_at > now())
+	) k
+	where s.id = source
+$function$;
+alter function inbound_source_by_id(uuid) owner to guildhall_platform;
+revoke execute on function inbound_source_by_id(uuid) from public;
+grant execute on function inbound_source_by_id(uuid) to guildhall_app;
+
 CREATE OR REPLACE FUNCTION guildhall.next_policy_epoch()
  RETURNS bigint
  LANGUAGE sql
@@ -305,6 +325,41 @@ $function$;
 alter function purge_idempotency_keys(integer) owner to guildhall_platform;
 revoke execute on function purge_idempotency_keys(integer) from public;
 grant execute on function purge_idempotency_keys(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.purge_inbound_messages(keep_days integer, batch integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	oldest uuid;
+	gone bigint;
+begin
+	if keep_days < 1 then
+		raise exception 'messages are kept for a day at least';
+	end if;
+	oldest := (lpad(to_hex((extract(epoch from now() - make_interval(days => keep_days)) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
+	with recursive owners as (
+		(select m.tenant_id from inbound_messages m order by m.tenant_id limit 1)
+		union all
+		select (select m.tenant_id from inbound_messages m where m.tenant_id > o.tenant_id order by m.tenant_id limit 1)
+		from owners o where o.tenant_id is not null
+	), old as (
+		select m.tenant_id, m.id
+		from owners o
+		cross join lateral (
+			select x.tenant_id, x.id from inbound_messages x where x.tenant_id = o.tenant_id and x.id < oldest order by x.id limit batch
+		) m
+		limit batch
+	)
+	delete from inbound_messages d using old where d.tenant_id = old.tenant_id and d.id = old.id;
+	get diagnostics gone = row_count;
+	return gone;
+end $function$;
+alter function purge_inbound_messages(integer,integer) owner to guildhall_platform;
+revoke execute on function purge_inbound_messages(integer,integer) from public;
+grant execute on function purge_inbound_messages(integer,integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.purge_operations(after_days integer, batch integer)
  RETURNS bigint
@@ -740,6 +795,82 @@ CREATE INDEX identity_log_recent ON identity_log USING btree (subject, type, occ
 CREATE INDEX identity_log_user ON identity_log USING btree (user_id, id);
 grant delete, insert, select, update on identity_log to guildhall_app;
 comment on table identity_log is 'platform/identity: facts about log-ins that belong to no organisation';
+
+create table inbound_messages (
+	tenant_id uuid not null,
+	id uuid not null,
+	source_id uuid not null,
+	source_name text not null,
+	kind text not null,
+	external_id text not null,
+	type text,
+	content_type text not null,
+	payload_encoding text not null,
+	payload json not null,
+	size integer not null,
+	received_at timestamp with time zone not null default now(),
+	constraint inbound_messages_pkey PRIMARY KEY (tenant_id, id),
+	constraint inbound_message_external_id UNIQUE (tenant_id, source_id, external_id),
+	constraint inbound_message_external_id_length CHECK (length(external_id) >= 1 AND length(external_id) <= 255),
+	constraint inbound_message_payload_encoding CHECK (payload_encoding = ANY (ARRAY['json'::text, 'base64'::text])),
+	constraint inbound_message_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX inbound_messages_source ON inbound_messages USING btree (tenant_id, source_id, id);
+CREATE INDEX inbound_messages_type ON inbound_messages USING btree (tenant_id, type, id);
+alter table inbound_messages enable row level security;
+alter table inbound_messages force row level security;
+create policy platform on inbound_messages to guildhall_platform using (true) with check (true);
+create policy tenant on inbound_messages to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select on inbound_messages to guildhall_app;
+grant delete, select on inbound_messages to guildhall_platform;
+comment on table inbound_messages is 'platform/inbound: what sources sent and signed, once for each id of the sender, for 30 days; payload is a text of base64 where payload_encoding says so';
+
+create table inbound_secrets (
+	tenant_id uuid not null,
+	source_id uuid not null,
+	id uuid not null,
+	secret bytea not null,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone,
+	constraint inbound_secrets_pkey PRIMARY KEY (tenant_id, source_id, id),
+	constraint inbound_secret_source FOREIGN KEY (tenant_id, source_id) REFERENCES inbound_sources(tenant_id, id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX inbound_secret_current ON inbound_secrets USING btree (tenant_id, source_id) WHERE expires_at IS NULL;
+alter table inbound_secrets enable row level security;
+alter table inbound_secrets force row level security;
+create policy platform on inbound_secrets to guildhall_platform using (true) with check (true);
+create policy tenant on inbound_secrets to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on inbound_secrets to guildhall_app;
+grant select on inbound_secrets to guildhall_platform;
+comment on table inbound_secrets is 'platform/inbound: sealed secrets that signatures are verified with; the current one has no expires_at, beside it stands one that ends at most';
+
+create table inbound_sources (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	kind text not null,
+	hmac jsonb,
+	tolerance_seconds integer not null default 300,
+	enabled boolean not null default true,
+	secret_set_at timestamp with time zone,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint inbound_sources_pkey PRIMARY KEY (tenant_id, id),
+	constraint inbound_source_hmac CHECK ((kind = 'hmac'::text) = (hmac IS NOT NULL)),
+	constraint inbound_source_kind CHECK (kind = ANY (ARRAY['standard_webhooks'::text, 'stripe'::text, 'github'::text, 'hmac'::text])),
+	constraint inbound_source_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint inbound_source_tolerance CHECK (tolerance_seconds >= 10 AND tolerance_seconds <= 3600),
+	constraint inbound_source_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX inbound_sources_id ON inbound_sources USING btree (id);
+alter table inbound_sources enable row level security;
+alter table inbound_sources force row level security;
+create policy platform on inbound_sources to guildhall_platform using (true) with check (true);
+create policy tenant on inbound_sources to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on inbound_sources to guildhall_app;
+grant select on inbound_sources to guildhall_platform;
+comment on table inbound_sources is 'platform/inbound: foreign services that send webhooks to an organisation; hmac says how one of no known scheme signs';
 
 create table invitations (
 	tenant_id uuid not null,

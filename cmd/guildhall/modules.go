@@ -14,6 +14,7 @@ import (
 	"github.com/guildhall-dev/guildhall/platform/access"
 	"github.com/guildhall-dev/guildhall/platform/audit"
 	"github.com/guildhall-dev/guildhall/platform/identity"
+	"github.com/guildhall-dev/guildhall/platform/inbound"
 	"github.com/guildhall-dev/guildhall/platform/operations"
 	"github.com/guildhall-dev/guildhall/platform/organizations"
 	"github.com/guildhall-dev/guildhall/platform/webhooks"
@@ -58,6 +59,10 @@ func newFeatures(d deps) (f features, err error) {
 	}
 	f.identify = access.NewIdentifier(d.DB, f.authority, f.identity.Tokens(), d.Log).Identify
 	f.organizations = organizations.New(organizations.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log})
+	received, err := inbound.New(inbound.Deps{DB: d.DB, Keys: d.Keys, PublicURL: d.PublicURL})
+	if err != nil {
+		return f, err
+	}
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
 	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log, EventTypes: f.eventTypes})
 	if err != nil {
@@ -73,6 +78,7 @@ func newFeatures(d deps) (f features, err error) {
 		taskList.Module(),
 		comments.New().Module(),
 		hooks.Module(),
+		received.Module(),
 	}
 	return f, nil
 }

@@ -29,6 +29,9 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
 	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
+	source := owner.post("/v1/inbound-sources", m{"name": "Shop", "kind": "standard_webhooks"}).want(201)
+	s.ids["inbound_source"] = source.str("id")
+	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["state"] = "review"
