@@ -28,6 +28,7 @@ import (
 // call is one request on its way through an operation.
 type call struct {
 	kernel    *Kernel
+	limits    *limiters
 	op        Op
 	caller    *Caller
 	bearer    Credentials
@@ -52,7 +53,7 @@ type answer struct {
 func (r *Router) enter(hc huma.Context, op Op, write bool, form bodyForm, next func(huma.Context)) {
 	ctx := hc.Context()
 	c := &call{
-		kernel: r.kernel, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
+		kernel: r.kernel, limits: r.limits, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
 		bearer: Credentials{Access: op.Access, Organization: hc.Header("Guildhall-Organization")},
 		header: hc.Header,
 	}
@@ -72,10 +73,6 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, form bodyForm, next f
 		return
 	}
 	if op.Access != Public {
-		if err := r.limits.peekAddress(hc); err != nil {
-			fail(err)
-			return
-		}
 		c.bearer.Bearer = bearerOf(hc.Header("Authorization"))
 		if err := c.authenticate(ctx, false); err != nil {
 			if limited := r.limits.takeAddress(hc); limited != nil {
@@ -155,6 +152,7 @@ func (c *call) authenticate(ctx context.Context, fresh bool) error {
 	}
 	creds := c.bearer
 	creds.Fresh = fresh
+	creds.Unproven = func() error { return c.limits.peekAddress(ctx) }
 	caller, err := c.kernel.Identify(ctx, creds)
 	if err != nil {
 		return err

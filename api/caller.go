@@ -28,6 +28,11 @@ type Credentials struct {
 	Access       Access
 	// Fresh asks to look past every cache: the last answer proved stale.
 	Fresh bool
+	// Unproven is asked before a look-up for credentials that nothing vouches for
+	// yet, neither a signature nor that they were good a while ago. Its error, if
+	// any, is the answer: too many bad ones came from the same address. Nil asks
+	// for nothing.
+	Unproven func() error
 }
 
 // Identify turns credentials into a caller, or into a fault that says what is

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -64,8 +65,8 @@ func (l *limiters) take(hc huma.Context, c *call) error {
 
 // addressBucket is the bucket of a client's address; of IPv6, that of its /64,
 // which is what one client is given.
-func (l *limiters) addressBucket(hc huma.Context) *rate.Limiter {
-	addr := SourceAddress(hc.Context())
+func (l *limiters) addressBucket(ctx context.Context) *rate.Limiter {
+	addr := SourceAddress(ctx)
 	if a, err := netip.ParseAddr(addr); err == nil && a.Is6() {
 		addr = netip.PrefixFrom(a, 64).Masked().String()
 	}
@@ -86,13 +87,14 @@ func (l *limiters) takeAddress(hc huma.Context) error {
 	if b.Burst == 0 {
 		return nil
 	}
-	return l.spend(hc, "address", b, l.addressBucket(hc), true)
+	return l.spend(hc, "address", b, l.addressBucket(hc.Context()), true)
 }
 
-// peekAddress refuses an address whose bucket is empty, before its credentials
-// cost anything.
-func (l *limiters) peekAddress(hc huma.Context) error {
-	if b := l.limits.Address; b.Burst > 0 && l.addressBucket(hc).Tokens() < 1 {
+// peekAddress refuses an address whose bucket is empty, before credentials that
+// may be bad cost a look-up. Good ones pass: what others do at the same address
+// shuts nobody out.
+func (l *limiters) peekAddress(ctx context.Context) error {
+	if b := l.limits.Address; b.Burst > 0 && l.addressBucket(ctx).Tokens() < 1 {
 		return limited(b)
 	}
 	return nil

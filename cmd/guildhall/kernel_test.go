@@ -85,11 +85,19 @@ func TestHostileAddresses(t *testing.T) {
 	ann.do("POST", "/v1/auth/login", m{"email": ann.email, "password": testPassword}, "User-Agent: \xff\xfe").want(200)
 }
 
-// Bad credentials cost their address tokens, and an empty bucket is asked
-// before they cost a look-up.
+// Bad credentials cost their address tokens. An empty bucket refuses further
+// ones, and keys that nobody has seen before, but nobody who has proven who he
+// is.
 func TestRateLimitOfBadCredentials(t *testing.T) {
 	t.Parallel()
 	w := newWorldOf(t, "GUILDHALL_RATE_LIMIT=on")
+	ann := w.person("ann").organization("Acme")
+	key := func() string {
+		return ann.post("/v1/api-keys", m{"name": "k", "permissions": []string{"tasks.read"}}).want(201).str("key")
+	}
+	used, unused := ann.with(key()), ann.with(key())
+	used.get("/v1/tasks").want(200)
+	ben := w.person("ben")
 	stranger := w.nobody().with("nonsense")
 	seen := map[int]int{}
 	for range 300 {
@@ -103,6 +111,14 @@ func TestRateLimitOfBadCredentials(t *testing.T) {
 	}
 	if seen[401] < 150 || seen[429] < 50 {
 		t.Fatalf("answers: %v", seen)
+	}
+	for range 3 {
+		stranger.get("/v1/tasks").want(429)
+		ann.get("/v1/tasks").want(200)
+		used.get("/v1/tasks").want(200)
+		used.in("").get("/v1/tasks").want(200) // not in the cache, but seen to be good
+		ben.get("/v1/users/me").want(200)      // its signature is good
+		unused.get("/v1/tasks").want(429).code("rate_limited")
 	}
 }
 

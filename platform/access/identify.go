@@ -29,6 +29,8 @@ type Tokens interface {
 const (
 	cacheSize = 100_000
 	cacheLife = time.Minute
+	// provenLife is how long a key that was good is looked up without a question.
+	provenLife = 24 * time.Hour
 	// maxChoice is the longest slug; an id is shorter.
 	maxChoice = 63
 )
@@ -40,6 +42,7 @@ type Identifier struct {
 	tokens    Tokens
 	log       *slog.Logger
 	cache     *otter.Cache[cacheKey, cached]
+	proven    *otter.Cache[[sha256.Size]byte, struct{}] // keys that were good lately
 }
 
 // cacheKey names credentials; the bearer itself is not kept in memory.
@@ -55,10 +58,17 @@ type cached struct {
 
 // NewIdentifier returns an identifier whose Identify is an api.Identify.
 func NewIdentifier(db *tenant.DB, authority *authz.Authority, tokens Tokens, log *slog.Logger) *Identifier {
-	return &Identifier{db: db, authority: authority, tokens: tokens, log: log, cache: otter.Must(&otter.Options[cacheKey, cached]{
-		MaximumSize:      cacheSize,
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, cached]) time.Duration { return time.Until(e.Value.until) }),
-	})}
+	return &Identifier{
+		db: db, authority: authority, tokens: tokens, log: log,
+		cache: otter.Must(&otter.Options[cacheKey, cached]{
+			MaximumSize:      cacheSize,
+			ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, cached]) time.Duration { return time.Until(e.Value.until) }),
+		}),
+		proven: otter.Must(&otter.Options[[sha256.Size]byte, struct{}]{
+			MaximumSize:      cacheSize,
+			ExpiryCalculator: otter.ExpiryAccessing[[sha256.Size]byte, struct{}](provenLife),
+		}),
+	}
 }
 
 // Identify implements api.Identify. Its faults are 401 unauthenticated, 400
@@ -169,14 +179,24 @@ func (i *Identifier) key(ctx context.Context, c api.Credentials, want choice) (*
 	if !ok {
 		return nil, time.Time{}, api.Unauthenticated()
 	}
+	sum := sha256.Sum256([]byte(c.Bearer))
+	if _, good := i.proven.GetIfPresent(sum); !good && c.Unproven != nil {
+		if err := c.Unproven(); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
 	r, err := tenant.One[keyRow](ctx, i.db.Global(), selectKeyByID, keyID)
 	switch {
 	case errors.Is(err, tenant.ErrNoRows):
+		i.proven.Invalidate(sum)
 		return nil, time.Time{}, api.Unauthenticated()
 	case err != nil:
 		return nil, time.Time{}, fmt.Errorf("access.Identify: look up key %s: %w", keyID, err)
 	case subtle.ConstantTimeCompare(r.Hash, hashKey(c.Bearer)) != 1:
 		return nil, time.Time{}, api.Unauthenticated()
+	}
+	i.proven.Set(sum, struct{}{})
+	switch {
 	case c.Access == api.SignedIn:
 		return nil, time.Time{}, fault.New(fault.Denied, "permission_denied", "An API key cannot do this: it needs a person's log-in.").With("permission", "caller:person")
 	case !want.names(r.Organization, r.Slug):
