@@ -14,7 +14,7 @@ import (
 // ListParams are the parameters of every list; inputs embed it.
 type ListParams struct {
 	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many rows a page holds."`
-	Cursor  string `query:"cursor" maxLength:"2048" doc:"next_cursor of the page before. It belongs to one organisation, filter and order."`
+	Cursor  string `query:"cursor" maxLength:"4096" doc:"next_cursor of the page before. It belongs to one organisation, filter and order."`
 	Page    int    `query:"page" minimum:"1" maximum:"10000" doc:"Page number from 1, for shallow paging instead of cursor."`
 	Include string `query:"include" enum:"total" doc:"total adds the number of matching rows."`
 }

@@ -269,6 +269,42 @@ func TestTasksAreListedInPages(t *testing.T) {
 	}
 }
 
+// Every cursor that is given is taken, however long what the rows sort by is.
+func TestTasksCursorsAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	var want []string
+	for i, c := range []string{"<", "\U0001F600", "\u2028x", `"`} {
+		for range 2 {
+			want = append(want, b.task(m{"title": strings.Repeat(c, 500/len([]rune(c))), "priority": "low", "due_date": fmt.Sprint("2026-03-0", 1+i)}).str("id"))
+		}
+	}
+	b.sql(`update tasks set position = position || repeat('z', 1980)`)
+	b.ann.post("/v1/projects", m{"name": strings.Repeat("\U0001F600", 200)}).want(201)
+	b.ann.post("/v1/projects", m{"name": strings.Repeat("<", 200)}).want(201)
+	for _, sort := range []string{"title", "-title", "position", "title,position,-due_date,start_date,created_at,updated_at,priority,number"} {
+		var walked []string
+		for cursor := ""; ; {
+			r := b.ann.get(b.in(b.web) + "?limit=1&sort=" + sort + cursor).want(200)
+			walked = append(walked, r.keys("id")...)
+			if r.str("next_cursor") == "" || len(walked) > len(want) {
+				break
+			}
+			cursor = "&cursor=" + r.str("next_cursor")
+		}
+		slices.Sort(walked)
+		if slices.Sort(want); !slices.Equal(walked, want) {
+			t.Errorf("sort=%s walks %d tasks of %d", sort, len(walked), len(want))
+		}
+	}
+	names := map[string]bool{}
+	for cursor := ""; len(names) < 4; {
+		r := b.ann.get("/v1/projects?limit=1" + cursor).want(200)
+		names[r.str("data.0.name")] = true
+		cursor = "&cursor=" + r.str("next_cursor")
+	}
+}
+
 func TestTasksFollowTheProjectsRights(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)

@@ -5,6 +5,7 @@
 package page
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,7 +23,7 @@ const (
 // Page is one page of a list.
 type Page[T any] struct {
 	Data       []T     `json:"data" nullable:"false" maxItems:"200" doc:"The rows of this page, in the order asked for."`
-	NextCursor *string `json:"next_cursor" maxLength:"2048" doc:"Pass it as cursor to read the next page; null on the last one."`
+	NextCursor *string `json:"next_cursor" maxLength:"4096" doc:"Pass it as cursor to read the next page; null on the last one."`
 	Total      *int64  `json:"total,omitempty" minimum:"0" maximum:"9007199254740991" doc:"How many rows the filter matches; only with include=total."`
 }
 
@@ -39,12 +40,16 @@ type Codec struct{ key []byte }
 // NewCodec returns a codec with a key of 32 bytes or more.
 func NewCodec(key []byte) *Codec { return &Codec{key: key} }
 
-// Encode makes a cursor of the position for the list.
+// Encode makes a cursor of the position for the list. It is a third longer than
+// the position's JSON, which the list keeps below 3,000 bytes.
 func (c *Codec) Encode(list string, position any) (string, error) {
-	body, err := json.Marshal(position)
-	if err != nil {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // a < must not grow to six bytes
+	if err := enc.Encode(position); err != nil {
 		return "", fmt.Errorf("page.Encode: %w", err)
 	}
+	body := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 	return base64.RawURLEncoding.EncodeToString(append(c.sum(list, body), body...)), nil
 }
 

@@ -33,14 +33,14 @@ type listProjectTasks struct {
 	api.ListParams
 	Filters
 	ProjectID id.ID  `path:"project_id" ref:"project" doc:"The project."`
-	Sort      string `query:"sort" maxLength:"200" default:"position" doc:"Fields of position, number, title, priority, due_date, start_date, created_at, updated_at, separated by commas, with - before a field for descending order. Tasks without a date come last either way."`
+	Sort      string `query:"sort" maxLength:"200" default:"position" doc:"Fields of position, number, title, priority, due_date, start_date, created_at, updated_at, separated by commas, with - before a field for descending order. title goes by its first 100 characters. Tasks without a date come last either way."`
 }
 
 type listTasks struct {
 	api.ListParams
 	Filters
 	ProjectID id.ID  `query:"project_id" ref:"project" doc:"Only tasks of this project."`
-	Sort      string `query:"sort" maxLength:"200" default:"-created_at" doc:"Fields of number, title, priority, due_date, start_date, created_at, updated_at, separated by commas, with - before a field for descending order. Tasks without a date come last either way."`
+	Sort      string `query:"sort" maxLength:"200" default:"-created_at" doc:"Fields of number, title, priority, due_date, start_date, created_at, updated_at, separated by commas, with - before a field for descending order. title goes by its first 100 characters. Tasks without a date come last either way."`
 }
 
 func (f *Feature) listOfProject(ctx context.Context, v tenant.View, in *listProjectTasks) (page.Page[Task], error) {
@@ -222,7 +222,8 @@ func keyOf(k api.Sort) sortKey {
 	case "number":
 		return sortKey{"t.number", "?::text::integer", func(t Task, _ bool) string { return strconv.Itoa(int(t.Number)) }}
 	case "title":
-		return sortKey{"lower(t.title)", "lower(?::text)", func(t Task, _ bool) string { return t.Title }}
+		// Part of it, so that a cursor has an end; the id decides among the rest.
+		return sortKey{"lower(left(t.title, 100))", "lower(?::text)", func(t Task, _ bool) string { return firstRunes(t.Title, 100) }}
 	case "priority":
 		return sortKey{"t.priority_rank", "?::text::smallint", func(t Task, _ bool) string { return strconv.Itoa(priorityRank(t.Priority)) }}
 	case "due_date":
@@ -236,6 +237,16 @@ func keyOf(k api.Sort) sortKey {
 	default:
 		return sortKey{"t.position", "?::text", func(t Task, _ bool) string { return t.Position }}
 	}
+}
+
+// firstRunes is what left() gives.
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 func priorityRank(p string) int {

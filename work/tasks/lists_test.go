@@ -65,6 +65,15 @@ func TestEveryOrderIsWalkedOnceThrough(t *testing.T) {
 	}
 }
 
+func TestFirstRunes(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"": "", "ab": "ab", "äöü": "äöü", "äöüß": "äöü"} {
+		if got := firstRunes(in, 3); got != want {
+			t.Errorf("firstRunes(%q) = %q", in, got)
+		}
+	}
+}
+
 func (s *site) page(keys []api.Sort, at []string, limit int) []Task {
 	s.t.Helper()
 	var sel selection
