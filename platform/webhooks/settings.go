@@ -171,11 +171,13 @@ const (
 // Schema describes the object.
 func (headerValues) Schema(huma.Registry) *huma.Schema {
 	least, most, count := 1, headerValueMost, headersMost
+	value := &huma.Schema{Type: huma.TypeString, Nullable: true, MinLength: &least, MaxLength: &most, Pattern: headerText}
+	value.PrecomputeMessages() // else its pattern is not held
 	return &huma.Schema{
 		Type: huma.TypeObject, MaxProperties: &count,
 		Description: "Headers that go along with every delivery, up to 20 in all. Values are never shown again. In a change, the names that it holds are set, null takes one away, the others stay. " +
 			"Reserved are webhook-…, content-…, proxy-…, host, connection, keep-alive, transfer-encoding, te, trailer, upgrade, expect, user-agent, date and cookie.",
-		AdditionalProperties: &huma.Schema{Type: huma.TypeString, Nullable: true, MinLength: &least, MaxLength: &most, Pattern: headerText},
+		AdditionalProperties: value,
 		Examples:             []any{map[string]any{"Authorization": "Bearer 4f1c0d9e"}},
 	}
 }
