@@ -27,11 +27,11 @@ test: node_modules/.done ## run every test
 	$(GO) run ./internal/runtests -- $(GO) test $(TESTFLAGS) ./...
 	@if [ -d $(OLDEST) ]; then echo "on Postgres 15:"; GUILDHALL_POSTGRES_BIN=$(CURDIR)/$(OLDEST) $(GO) run ./internal/runtests -- $(GO) test -count=1 $(TESTFLAGS) $(KERNEL); fi
 
-SOAK := Webhook|Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
+SOAK := Webhook|Conformance|HostileAddresses|Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
 
 soak: node_modules/.done ## the same tests at big counts; writes docs/reliability.md
 	@mkdir -p bin
-	set -o pipefail; GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run '$(SOAK)' ./cmd/guildhall ./platform/identity | tee bin/soak.log | grep -E '^(---|ok|FAIL)|PROVED'
+	set -o pipefail; GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run '$(SOAK)' ./cmd/guildhall ./platform/identity ./platform/webhooks | tee bin/soak.log | grep -E '^(---|ok|FAIL)|PROVED'
 	@{ sed '/^| test |/,$$d' docs/reliability.md; echo '| test | what it showed |'; echo '|---|---|'; \
 	  sed -n 's/.*PROVED \([^ ]*\) | /| `\1` | /p' bin/soak.log | sed 's/$$/ |/' | sort; } > bin/reliability.md && mv bin/reliability.md docs/reliability.md
 

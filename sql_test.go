@@ -34,6 +34,8 @@ var crossTenant = map[string]string{
 	"members_user":            "which organisations a person belongs to (organizations_of)",
 	"api_keys_id":             "which organisation a key belongs to (api_key_by_id)",
 	"event_pending_position":  "the relay takes events in their order",
+	"webhook_dispatch_due":    "which endpoint of any organisation is due first (claim_webhook_endpoint)",
+	"webhook_dispatch_lease":  "how many drains each organisation holds (claim_webhook_endpoint)",
 	"inbound_sources_id":      "which organisation a source of webhooks belongs to (inbound_source_by_id)",
 }
 
