@@ -177,7 +177,7 @@ create table webhook_deliveries (
 ) partition by range (day);
 create index webhook_deliveries_list on webhook_deliveries (tenant_id, endpoint_id, id);
 create index webhook_deliveries_status on webhook_deliveries (tenant_id, endpoint_id, status, id);
-create index webhook_deliveries_event on webhook_deliveries (tenant_id, endpoint_id, event_id);
+create index webhook_deliveries_sequence on webhook_deliveries (tenant_id, endpoint_id, sequence, status);
 comment on table webhook_deliveries is 'platform/webhooks: what became of each event that an endpoint''s types matched; day is the day in the id; example holds a test event, which is in no log';
 select protect_tenant_table('webhook_deliveries');
 revoke delete on webhook_deliveries from guildhall_app;
@@ -225,6 +225,29 @@ comment on table webhook_queue is 'platform/webhooks: deliveries that are still 
 select protect_tenant_table('webhook_queue');
 create policy platform on webhook_queue to guildhall_platform using (true) with check (true);
 grant select, delete on webhook_queue to guildhall_platform;
+
+create table webhook_replays (
+	tenant_id uuid not null,
+	id uuid not null,
+	endpoint_id uuid not null,
+	operation_id uuid not null,
+	since timestamptz not null,
+	until timestamptz,
+	statuses text[] not null,
+	event_types text[] not null,
+	rate integer,
+	first_day date not null,
+	through bigint not null,
+	last_sequence bigint not null,
+	queued bigint not null default 0,
+	expected bigint,
+	next_due_at timestamptz,
+	constraint webhook_replays_pkey primary key (tenant_id, id),
+	constraint webhook_replay_endpoint foreign key (tenant_id, endpoint_id) references webhook_endpoints (tenant_id, id) on delete cascade
+);
+create index webhook_replays_endpoint on webhook_replays (tenant_id, endpoint_id);
+comment on table webhook_replays is 'platform/webhooks: replays of an endpoint and the number up to which each is queued, which moves with the queue in one transaction';
+select protect_tenant_table('webhook_replays');
 
 -- The drain that asks gets the endpoint that is due and whose organisation has
 -- the fewest drains at work, so that one organisation never holds them all.

@@ -1334,8 +1334,8 @@ create table webhook_deliveries (
 	constraint webhook_deliveries_pkey PRIMARY KEY (tenant_id, day, id),
 	constraint webhook_delivery_status CHECK (status = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text, 'exhausted'::text, 'filtered'::text, 'paused'::text]))
 ) partition by range (day);
-CREATE INDEX webhook_deliveries_event ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, event_id);
 CREATE INDEX webhook_deliveries_list ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, id);
+CREATE INDEX webhook_deliveries_sequence ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, sequence, status);
 CREATE INDEX webhook_deliveries_status ON ONLY webhook_deliveries USING btree (tenant_id, endpoint_id, status, id);
 alter table webhook_deliveries enable row level security;
 alter table webhook_deliveries force row level security;
@@ -1477,6 +1477,32 @@ create policy tenant on webhook_queue to guildhall_app using (tenant_id = (( SEL
 grant delete, insert, select, update on webhook_queue to guildhall_app;
 grant delete, select on webhook_queue to guildhall_platform;
 comment on table webhook_queue is 'platform/webhooks: deliveries that are still to be sent; made counts all attempts, step those of the present run of the retry plan';
+
+create table webhook_replays (
+	tenant_id uuid not null,
+	id uuid not null,
+	endpoint_id uuid not null,
+	operation_id uuid not null,
+	since timestamp with time zone not null,
+	until timestamp with time zone,
+	statuses text[] not null,
+	event_types text[] not null,
+	rate integer,
+	first_day date not null,
+	through bigint not null,
+	last_sequence bigint not null,
+	queued bigint not null default 0,
+	expected bigint,
+	next_due_at timestamp with time zone,
+	constraint webhook_replays_pkey PRIMARY KEY (tenant_id, id),
+	constraint webhook_replay_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX webhook_replays_endpoint ON webhook_replays USING btree (tenant_id, endpoint_id);
+alter table webhook_replays enable row level security;
+alter table webhook_replays force row level security;
+create policy tenant on webhook_replays to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on webhook_replays to guildhall_app;
+comment on table webhook_replays is 'platform/webhooks: replays of an endpoint and the number up to which each is queued, which moves with the queue in one transaction';
 
 create table webhook_secrets (
 	tenant_id uuid not null,

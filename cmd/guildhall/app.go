@@ -81,7 +81,7 @@ func newApp(ctx context.Context, cfg config.Config, d *database, r role, log *sl
 		return nil, err
 	}
 	caller := outbound.New(outbound.Options{Allow: allow, UserAgent: "Guildhall/" + version})
-	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log}, o); err != nil {
+	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays()}, o); err != nil {
 		return nil, err
 	}
 	if r.work {

@@ -33,6 +33,8 @@ type deps struct {
 	Outbound  *outbound.Client
 	PublicURL string
 	Log       *slog.Logger
+
+	WebhookRetentionDays int
 }
 
 // features are the features of the product and what the wiring needs of them.
@@ -64,7 +66,7 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
-	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log, EventTypes: f.eventTypes})
+	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, RetentionDays: d.WebhookRetentionDays, Log: d.Log, EventTypes: f.eventTypes})
 	if err != nil {
 		return f, err
 	}

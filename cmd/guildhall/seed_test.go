@@ -34,6 +34,7 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
+	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")
 	s.ids["state"] = "review"
 	return s
 }

@@ -23,7 +23,9 @@ type Deps struct {
 	Outbound  *outbound.Client
 	Mail      mail.Sender
 	PublicURL string
-	Log       *slog.Logger
+	// RetentionDays is for how long deliveries are kept.
+	RetentionDays int
+	Log           *slog.Logger
 
 	EventTypes func() []*event.Type // the public ones of all features
 }
@@ -62,10 +64,10 @@ func (f *Feature) Module() module.Module {
 			f.endpointOperations(r)
 			f.deliveryOperations(r)
 		},
-		Events: []*event.Type{EndpointCreated.Type, EndpointUpdated.Type, EndpointDisabled.Type, EndpointDeleted.Type, SecretRotated.Type, KeyRotated.Type},
+		Events: append([]*event.Type{EndpointCreated.Type, EndpointUpdated.Type, EndpointDisabled.Type, EndpointDeleted.Type, SecretRotated.Type, KeyRotated.Type}, replayEvents()...),
 		Listeners: []event.Listener{
 			{Name: "webhooks", Types: []string{"*"}, Hear: f.fanOut},
 		},
-		Jobs: slices.Concat(f.jobs(), f.endpointJobs()),
+		Jobs: slices.Concat(f.jobs(), f.endpointJobs(), f.replayJobs()),
 	}
 }
