@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -95,6 +96,7 @@ func newApp(ctx context.Context, cfg config.Config, d *database, r role, log *sl
 // assemble turns the list of features into one catalogue, one router, one list
 // of listeners and one of jobs.
 func (a *app) assemble(d deps, o options) (err error) {
+	d.Catalogue = sync.OnceValues(a.catalogue)
 	if a.features, err = newFeatures(d); err != nil {
 		return err
 	}

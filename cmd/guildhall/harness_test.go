@@ -99,6 +99,7 @@ func startWorld(t testing.TB, db tenanttest.Database, env ...string) *world {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	t.Cleanup(func() {
+		w.checkEvents()
 		srv.Close()
 		super.Close()
 		a.close()

@@ -35,6 +35,8 @@ type deps struct {
 	Log       *slog.Logger
 
 	WebhookRetentionDays int
+
+	Catalogue func() ([]webhooks.CatalogueEntry, error) // asked when all features are there
 }
 
 // features are the features of the product and what the wiring needs of them.
@@ -66,7 +68,8 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
-	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, RetentionDays: d.WebhookRetentionDays, Log: d.Log, EventTypes: f.eventTypes})
+	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, RetentionDays: d.WebhookRetentionDays, Log: d.Log,
+		EventTypes: f.eventTypes, Catalogue: d.Catalogue})
 	if err != nil {
 		return f, err
 	}

@@ -25,9 +25,10 @@ type Deps struct {
 	PublicURL string
 	// RetentionDays is for how long deliveries are kept.
 	RetentionDays int
-	Log           *slog.Logger
+	Log       *slog.Logger
 
-	EventTypes func() []*event.Type // the public ones of all features
+	EventTypes func() []*event.Type             // the public ones of all features
+	Catalogue  func() ([]CatalogueEntry, error) // the same, by name, with what is published of them
 }
 
 // Feature is the feature.
@@ -63,6 +64,7 @@ func (f *Feature) Module() module.Module {
 		Operations: func(r *api.Router) {
 			f.endpointOperations(r)
 			f.deliveryOperations(r)
+			f.catalogueOperations(r)
 		},
 		Events: append([]*event.Type{EndpointCreated.Type, EndpointUpdated.Type, EndpointDisabled.Type, EndpointDeleted.Type, SecretRotated.Type, KeyRotated.Type}, replayEvents()...),
 		Listeners: []event.Listener{
