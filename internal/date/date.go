@@ -19,10 +19,10 @@ func Of(t time.Time) Date {
 	return Date{time.Date(y, m, d, 0, 0, 0, 0, time.UTC)}
 }
 
-// Parse reads YYYY-MM-DD.
+// Parse reads YYYY-MM-DD. There is no year 0: Postgres does not know it.
 func Parse(s string) (Date, error) {
 	t, err := time.Parse(time.DateOnly, s)
-	if err != nil {
+	if err != nil || t.Year() < 1 {
 		return Date{}, fmt.Errorf("%q is not a date as YYYY-MM-DD", s)
 	}
 	return Date{t}, nil
