@@ -41,6 +41,7 @@ func (c *bodyContext) Unwrap() huma.Context { return c.inner }
 type bodyForm struct {
 	schema *huma.Schema // of the JSON value; nil without one
 	raw    bool         // the bytes as they were sent, of any type
+	timed  bool         // the JSON value may hold times or dates
 }
 
 func (f bodyForm) expected() bool { return f.raw || f.schema != nil }
@@ -58,7 +59,10 @@ func (f bodyForm) read(hc huma.Context, limit int64, all huma.Registry) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	return body, refuseNulls(body, f.schema, all, "")
+	if err := refuseNulls(body, f.schema, all, ""); err != nil || !f.timed {
+		return body, err
+	}
+	return body, refuseTimes(body, f.schema, all, "")
 }
 
 // readBytes reads at most limit bytes.

@@ -50,7 +50,7 @@ type answer struct {
 
 // enter is the chain of an operation, before its body is read by anything:
 // authenticate, limit, ask for the permission, then check the body.
-func (r *Router) enter(hc huma.Context, op Op, write bool, form bodyForm, next func(huma.Context)) {
+func (r *Router) enter(hc huma.Context, op Op, write bool, query queryForm, form bodyForm, next func(huma.Context)) {
 	ctx := hc.Context()
 	c := &call{
 		kernel: r.kernel, limits: r.limits, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
@@ -107,6 +107,10 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, form bodyForm, next f
 			fail(err)
 			return
 		}
+	}
+	if err := query.check(c.url); err != nil {
+		fail(err)
+		return
 	}
 	hc = huma.WithContext(hc, ctx)
 	body, err := form.read(hc, op.MaxBody, r.huma.OpenAPI().Components.Schemas)

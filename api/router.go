@@ -267,8 +267,9 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 	}
 	in := reflect.TypeFor[In]()
 	_, hasBody := in.FieldByName("Body")
-	form := bodyForm{raw: TakesRaw(in)} // the schema is known after the registration
-	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, form, next) }}
+	form := bodyForm{raw: TakesRaw(in)} // the schemas are known after the registration
+	query := queryForm{}
+	ho.Middlewares = huma.Middlewares{func(hc huma.Context, next func(huma.Context)) { r.enter(hc, op, write, query, form, next) }}
 	huma.Register(r.huma, ho, func(ctx context.Context, in *In) (*output, error) {
 		c := callOf(ctx)
 		a, err := run(ctx, c, in)
@@ -278,6 +279,7 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 		}
 		return &output{Body: func(hc huma.Context) { c.write(hc, a) }}, nil
 	})
+	query = queryFormOf(r.operation(op))
 	if form.raw {
 		r.describeRaw(op)
 	}
@@ -286,6 +288,7 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 	}
 	content := r.operation(op).RequestBody.Content
 	form.schema = content["application/json"].Schema
+	form.timed = holdsTimes(form.schema, r.huma.OpenAPI().Components.Schemas)
 	if op.Method() == http.MethodPatch {
 		// A patch may also call itself what it is.
 		content["application/merge-patch+json"] = content["application/json"]

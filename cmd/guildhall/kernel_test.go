@@ -173,3 +173,40 @@ func TestDemoSurvivesACut(t *testing.T) {
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// A value that no column or answer can hold, or that would be taken for one
+// that is not there, is refused where it stands.
+func TestValuesOutOfBounds(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	task := "/v1/tasks/" + b.task(m{"title": "x", "due_date": "1000-01-01"}).str("id")
+	b.ann.patch(task, m{"due_date": "9999-12-31"}).want(200)
+	key := func(at string) any { return m{"name": "k", "permissions": []string{"tasks.read"}, "expires_at": at} }
+	b.ann.post("/v1/api-keys", key("9999-12-31T23:59:59Z")).want(201)
+	none := "00000000-0000-0000-0000-000000000000"
+	for _, c := range []struct {
+		answer  *reply
+		pointer string
+	}{
+		{b.ann.post(b.in(b.web), m{"title": "x", "due_date": "0000-01-01"}), "/due_date"},
+		{b.ann.patch(task, m{"start_date": "0999-12-31"}), "/start_date"},
+		{b.ann.post("/v1/tasks/bulk", m{"task_ids": []string{task[len("/v1/tasks/"):]}, "set": m{"due_date": "0001-01-01"}}), "/set/due_date"},
+		{b.ann.get("/v1/tasks?due_before=0001-01-01"), "query.due_before"},
+		{b.ann.get("/v1/tasks?due_after=0000-02-29"), "query.due_after"},
+		{b.ann.get("/v1/tasks?project_id=" + none), "query.project_id"},
+		{b.ann.post("/v1/api-keys", key("9999-12-31T23:59:59-01:00")), "/expires_at"},
+		{b.ann.post("/v1/api-keys", key("0001-01-01T00:00:00+01:00")), "/expires_at"},
+		{b.ann.get("/v1/audit-log?actor=" + none), "query.actor"},
+		{b.ann.get("/v1/audit-log?subject=" + none), "query.subject"},
+		{b.ann.get("/v1/audit-log?to=0001-01-01T00:00:00Z"), "query.to"},
+		{b.ann.get("/v1/audit-log/export?from=0001-01-01T00:00:00Z"), "query.from"},
+		{b.ann.get("/v1/access/explain?permission=tasks.read&user=" + none), "query.user"},
+	} {
+		if got := c.answer.want(422).str("errors.0.pointer"); got != c.pointer {
+			t.Errorf("%s points at %q: %s", c.answer.what, got, c.answer.body)
+		}
+	}
+	if got := b.ann.get("/v1/tasks?sort=-due_date&limit=1").want(200); got.len("data") != 1 {
+		t.Errorf("tasks: %s", got.body)
+	}
+}
