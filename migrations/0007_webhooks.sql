@@ -181,6 +181,7 @@ create index webhook_deliveries_sequence on webhook_deliveries (tenant_id, endpo
 comment on table webhook_deliveries is 'platform/webhooks: what became of each event that an endpoint''s types matched; day is the day in the id; example holds a test event, which is in no log';
 select protect_tenant_table('webhook_deliveries');
 revoke delete on webhook_deliveries from guildhall_app;
+grant delete on webhook_deliveries to guildhall_worker; -- for organisations that are gone
 
 create table webhook_attempts (
 	tenant_id uuid not null,
@@ -202,6 +203,7 @@ create table webhook_attempts (
 comment on table webhook_attempts is 'platform/webhooks: each attempt at a delivery, with the first 16 KiB of the answer; day is that of the delivery';
 select protect_tenant_table('webhook_attempts');
 revoke update, delete on webhook_attempts from guildhall_app;
+grant delete on webhook_attempts to guildhall_worker;
 
 create table webhook_queue (
 	tenant_id uuid not null,

@@ -1300,6 +1300,7 @@ alter table webhook_attempts enable row level security;
 alter table webhook_attempts force row level security;
 create policy tenant on webhook_attempts to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant insert, select on webhook_attempts to guildhall_app;
+grant delete on webhook_attempts to guildhall_worker;
 comment on table webhook_attempts is 'platform/webhooks: each attempt at a delivery, with the first 16 KiB of the answer; day is that of the delivery';
 
 create table webhook_counters (
@@ -1341,6 +1342,7 @@ alter table webhook_deliveries enable row level security;
 alter table webhook_deliveries force row level security;
 create policy tenant on webhook_deliveries to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant insert, select, update on webhook_deliveries to guildhall_app;
+grant delete on webhook_deliveries to guildhall_worker;
 comment on table webhook_deliveries is 'platform/webhooks: what became of each event that an endpoint''s types matched; day is the day in the id; example holds a test event, which is in no log';
 
 create table webhook_dispatch (
