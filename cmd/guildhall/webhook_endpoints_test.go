@@ -5,13 +5,16 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/guildhall-dev/guildhall/tenant"
@@ -665,4 +668,95 @@ func TestWebhookEndpointPurge(t *testing.T) {
 	if rows := w.sql(`select count(*) as n from webhook_settings where endpoint_id = $1`, ids[0]); rows[0]["n"] != int64(0) {
 		t.Error("settings outlive their endpoint")
 	}
+}
+
+// An example of any public type is sent at once, signed as the events are, and
+// waits for nothing.
+func TestWebhookEndpointTest(t *testing.T) {
+	t.Parallel()
+	w := receiving(t)
+	ann := w.person("ann").organization("Acme")
+	type attempt struct {
+		header http.Header
+		body   []byte
+	}
+	var mu sync.Mutex
+	var got []attempt
+	status := http.StatusInternalServerError
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, attempt{r.Header, body})
+		rw.WriteHeader(status)
+	}))
+	t.Cleanup(srv.Close)
+	hook := ann.post(endpoints, m{"url": srv.URL, "event_types": []string{"project.created"}, "filter": "event.sequence > 1000000", "ordering": "by_subject", "retry_schedule": []int{3600}}).want(201)
+	path := endpoints + "/" + hook.str("id")
+	sent := map[string]string{} // delivery by event type
+	for _, of := range []string{"task.created", "comment.created", "webhook_endpoint.disabled"} {
+		sent[of] = ann.post(path+"/test", m{"event_type": of}, "Idempotency-Key: "+of).want(202).str("delivery_id")
+		if again := ann.post(path+"/test", m{"event_type": of}, "Idempotency-Key: "+of).want(202); again.str("delivery_id") != sent[of] {
+			t.Errorf("the repeat made another delivery: %s", again.body)
+		}
+	}
+	w.settle()
+	mu.Lock()
+	if len(got) != len(sent) {
+		t.Fatalf("%d attempts, want %d", len(got), len(sent))
+	}
+	secret, err := standardwebhooks.NewWebhook(hook.str("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range got {
+		if err := secret.Verify(a.body, a.header); err != nil {
+			t.Errorf("the example is not signed: %v", err)
+		}
+		var e struct {
+			ID, Type, Timestamp string
+			OrganizationID      string `json:"organization_id"`
+			Sequence            *int64
+			Actor               struct{ Type, ID string }
+			Data                map[string]any
+		}
+		if err := json.Unmarshal(a.body, &e); err != nil {
+			t.Fatal(err)
+		}
+		at, _ := time.Parse(time.RFC3339, e.Timestamp)
+		if sent[e.Type] == "" || e.ID != a.header.Get("Webhook-Id") || e.OrganizationID != ann.org || e.Sequence != nil || e.Actor.Type != "user" || e.Actor.ID != ann.user ||
+			len(e.Data) < 5 || time.Since(at) > time.Minute {
+			t.Errorf("the example is %s", a.body)
+		}
+	}
+	mu.Unlock()
+	rows := w.sql(`select status, attempts, sequence, example is not null as example from webhook_deliveries where endpoint_id = $1`, hook.str("id"))
+	for _, r := range rows {
+		if r["status"] != "failed" || r["attempts"] != int32(1) || r["sequence"] != nil || r["example"] != true {
+			t.Errorf("a delivery is %v", r)
+		}
+	}
+	if len(rows) != len(sent) {
+		t.Errorf("%d deliveries", len(rows))
+	}
+	// No example is in the log.
+	for i, types := 0, ann.get("/v1/events?type=task.created,comment.created,webhook_endpoint.disabled").want(200); i < types.len("data"); i++ {
+		t.Errorf("the log holds an example: %s", types.body)
+	}
+
+	for name, c := range map[string]struct {
+		body    any
+		pointer string
+	}{
+		"misspelt": {m{"event_type": "task.craeted"}, "/event_type"}, "a noun": {m{"event_type": "task.*"}, "/event_type"}, "all": {m{"event_type": "*"}, "/event_type"},
+		"internal": {m{"event_type": "call.denied"}, "/event_type"}, "none": {m{}, "/event_type"},
+	} {
+		if r := ann.post(path+"/test", c.body).want(422).code("validation_failed"); r.str("errors.0.pointer") != c.pointer {
+			t.Errorf("%s: %s", name, r.body)
+		}
+	}
+	ann.patch(path, m{"enabled": false}).want(200)
+	ann.post(path+"/test", m{"event_type": "task.created"}).want(409).code("webhook_endpoint_disabled")
+	ann.delete(path).want(204)
+	ann.post(path+"/test", m{"event_type": "task.created"}).want(404)
 }

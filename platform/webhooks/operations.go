@@ -56,6 +56,7 @@ func (f *Feature) endpointOperations(r *api.Router) {
 		Summary: "Replace the secret of a webhook endpoint", Doc: "Until the overlap is over, deliveries are signed with the old secret too. With an overlap of 0 every earlier secret ends at once.",
 		Errors: []string{"409 webhook_secret_limit: Five secrets of the endpoint are valid already."},
 	}, f.rotateSecret)
+	f.trialOperations(r)
 	f.keyOperations(r)
 }
 

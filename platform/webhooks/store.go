@@ -113,7 +113,12 @@ type lockedEndpoint struct {
 	SealedHeaders []byte `db:"sealed_headers"`
 }
 
+// lockForChange locks in the order in which drains do, so that neither waits
+// for the other.
 func lockForChange(ctx context.Context, tx *tenant.Tx, endpoint id.ID) (lockedEndpoint, error) {
+	if _, err := tenant.Exec(ctx, tx, lockDispatch, tx.Scope().Organization, endpoint); err != nil {
+		return lockedEndpoint{}, err
+	}
 	l, err := tenant.One[lockedEndpoint](ctx, tx, lockEndpoint, tx.Scope().Organization, endpoint)
 	return l, tenant.NotFound(err, "webhook endpoint")
 }
