@@ -129,6 +129,9 @@ func (l *listen) run(ctx context.Context) error {
 		what = l.feed.types
 	}
 	l.paper.say("Listening to %s of %s.", what, l.remote.URL)
+	if err := l.checkTypes(ctx); err != nil {
+		return l.ended(ctx, err)
+	}
 	first, err := l.feed.skip(ctx, l.from, l.folder.place(account, l.feed.types))
 	if err != nil {
 		return l.ended(ctx, err)
@@ -154,6 +157,25 @@ func (l *listen) run(ctx context.Context) error {
 		l.paper.say("%d forwarded, %d failed. --after %d goes on from here.", l.forward.arrived.Load(), l.forward.failed.Load(), l.last)
 	}
 	return l.ended(ctx, err)
+}
+
+// checkTypes refuses a type that no event has: the feed would only be silent.
+// An instance that does not answer now is waited for later.
+func (l *listen) checkTypes(ctx context.Context) error {
+	if l.feed.types == "" {
+		return nil
+	}
+	known, err := l.remote.eventTypes(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, name := range strings.Split(l.feed.types, ",") {
+		prefix, all := strings.CutSuffix(name, "*")
+		if !slices.ContainsFunc(known, func(t eventType) bool { return t.Type == name || all && strings.HasPrefix(t.Type, prefix) }) {
+			return fmt.Errorf("no event has the type %s; guildhall trigger --list lists them", name)
+		}
+	}
+	return nil
 }
 
 // follow forwards the events that were read and those that come.

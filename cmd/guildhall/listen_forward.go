@@ -59,7 +59,7 @@ func newForwarder(to string, secret []byte, publicURL string, tell func(liveEven
 		patience: 2 * time.Second,
 		room:     make(chan struct{}, unfinished),
 		client: &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 10, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 10, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true, DisableCompression: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -180,6 +182,10 @@ func reason(err error) string {
 			return "no answer in time"
 		}
 		err = u.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Sprintf("connection refused: nothing listens at %s", op.Addr)
 	}
 	return plain(err.Error())
 }

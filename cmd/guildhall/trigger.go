@@ -121,25 +121,34 @@ type eventType struct {
 }
 
 func (t *trigger) types(ctx context.Context) error {
+	all, err := t.remote.eventTypes(ctx)
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	for _, e := range all {
+		fmt.Fprintf(w, "%s\t%s\n", plain(e.Type), plain(e.Description))
+	}
+	return w.Flush()
+}
+
+// eventTypes lists what can happen in an organisation.
+func (r *remote) eventTypes(ctx context.Context) (all []eventType, err error) {
 	query := url.Values{"limit": {"200"}}
 	for {
 		var page struct {
 			Data       []eventType `json:"data"`
 			NextCursor *string     `json:"next_cursor"`
 		}
-		if err := t.remote.call(ctx, http.MethodGet, "/v1/event-types?"+query.Encode(), nil, &page); err != nil {
-			return err
+		if err := r.call(ctx, http.MethodGet, "/v1/event-types?"+query.Encode(), nil, &page); err != nil {
+			return nil, err
 		}
-		for _, e := range page.Data {
-			fmt.Fprintf(w, "%s\t%s\n", plain(e.Type), plain(e.Description))
-		}
+		all = append(all, page.Data...)
 		if page.NextCursor == nil {
-			break
+			return all, nil
 		}
 		query.Set("cursor", *page.NextCursor)
 	}
-	return w.Flush()
 }
 
 // example is an event of the type as the instance describes it, with an id and
@@ -251,18 +260,16 @@ func (t *trigger) throughEndpoint(ctx context.Context, kind string) error {
 
 // delivery is what is read of a delivery.
 type delivery struct {
-	Status     string `json:"status"`
-	LastStatus *int   `json:"last_status_code"`
-	Attempts   []struct {
-		Error string `json:"error"`
-	} `json:"attempt_log"`
+	Status     string  `json:"status"`
+	Reason     *string `json:"reason"`
+	LastStatus *int    `json:"last_status_code"`
 }
 
 func (d delivery) answer() string {
-	if n := len(d.Attempts); n > 0 && d.Attempts[n-1].Error != "" {
-		return plain(d.Attempts[n-1].Error)
-	}
-	if d.LastStatus != nil {
+	switch {
+	case d.Reason != nil:
+		return plain(*d.Reason)
+	case d.LastStatus != nil:
 		return fmt.Sprintf("the endpoint answered %d", *d.LastStatus)
 	}
 	return "no answer"
