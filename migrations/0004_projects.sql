@@ -17,6 +17,7 @@ create table projects (
 	archived_at timestamptz,
 	deleted_at timestamptz,
 	deleted_by uuid,
+	lost_owner_id uuid,
 	constraint projects_pkey primary key (tenant_id, id),
 	constraint project_key_taken unique (tenant_id, key),
 	constraint project_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade,
@@ -30,9 +31,27 @@ create table projects (
 	constraint project_archived_when check ((status = 'archived') = (archived_at is not null))
 );
 create index projects_owner on projects (tenant_id, owner_id);
+create index projects_lost on projects (tenant_id, lost_owner_id) where lost_owner_id is not null;
 create index projects_deleted on projects (tenant_id, deleted_at) where deleted_at is not null;
-comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back';
+comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back; lost_owner_id is who left, until it was told';
 select protect_tenant_table('projects');
+
+-- An owner who leaves changes a project without passing through the feature:
+-- the row looks different, so it gets a new version, and it remembers whom it
+-- lost until the event of it is written.
+-- +goose StatementBegin
+create function project_lost_owner() returns trigger language plpgsql as $$
+begin
+	new.version := old.version + 1;
+	new.updated_at := now();
+	new.lost_owner_id := old.owner_id;
+	return new;
+end $$;
+-- +goose StatementEnd
+revoke execute on function project_lost_owner() from public;
+create trigger project_lost_owner before update of owner_id on projects for each row
+	when (new.version = old.version and new.owner_id is distinct from old.owner_id)
+	execute function project_lost_owner();
 
 create table project_members (
 	tenant_id uuid not null,

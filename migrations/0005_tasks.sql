@@ -38,6 +38,7 @@ create table tasks (
 	created_at timestamptz not null default now(),
 	updated_at timestamptz not null default now(),
 	deleted_at timestamptz,
+	lost_assignee_id uuid,
 	constraint tasks_pkey primary key (tenant_id, id),
 	constraint task_number_taken unique (tenant_id, project_id, number),
 	constraint task_position_taken unique (tenant_id, project_id, position),
@@ -58,19 +59,24 @@ create table tasks (
 create index tasks_status on tasks (tenant_id, project_id, status, state_group);
 create index tasks_parent on tasks (tenant_id, project_id, parent_id) where parent_id is not null;
 create index tasks_assignee on tasks (tenant_id, assigned_to_id) where assigned_to_id is not null;
+create index tasks_lost on tasks (tenant_id, lost_assignee_id) where lost_assignee_id is not null;
 create index tasks_created on tasks (tenant_id, created_at, id);
 create index tasks_deleted on tasks (tenant_id, deleted_at) where deleted_at is not null;
-comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys';
+comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys; lost_assignee_id is who left, until it was told';
 select protect_tenant_table('tasks');
 
 -- A member who leaves and a parent that is purged change a task without passing
--- through the feature; the row looks different, so it gets a new version.
+-- through the feature; the row looks different, so it gets a new version, and it
+-- remembers the assignee until the event of it is written.
 -- +goose StatementBegin
 create function task_lost_reference() returns trigger language plpgsql as $$
 begin
 	new.version := old.version + 1;
 	new.field_versions := old.field_versions || jsonb_build_object('assigned_to_id', new.version, 'parent_id', new.version);
 	new.updated_at := now();
+	if new.assigned_to_id is null and old.assigned_to_id is not null then
+		new.lost_assignee_id := old.assigned_to_id;
+	end if;
 	return new;
 end $$;
 -- +goose StatementEnd

@@ -289,6 +289,19 @@ alter function pending_events() owner to guildhall_platform;
 revoke execute on function pending_events() from public;
 grant execute on function pending_events() to guildhall_app;
 
+CREATE OR REPLACE FUNCTION guildhall.project_lost_owner()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+	new.version := old.version + 1;
+	new.updated_at := now();
+	new.lost_owner_id := old.owner_id;
+	return new;
+end $function$;
+alter function project_lost_owner() owner to guildhall_owner;
+revoke execute on function project_lost_owner() from public;
+
 CREATE OR REPLACE FUNCTION guildhall.protect_tenant_table(t regclass)
  RETURNS void
  LANGUAGE plpgsql
@@ -551,6 +564,9 @@ begin
 	new.version := old.version + 1;
 	new.field_versions := old.field_versions || jsonb_build_object('assigned_to_id', new.version, 'parent_id', new.version);
 	new.updated_at := now();
+	if new.assigned_to_id is null and old.assigned_to_id is not null then
+		new.lost_assignee_id := old.assigned_to_id;
+	end if;
 	return new;
 end $function$;
 alter function task_lost_reference() owner to guildhall_owner;
@@ -1076,6 +1092,7 @@ create table projects (
 	archived_at timestamp with time zone,
 	deleted_at timestamp with time zone,
 	deleted_by uuid,
+	lost_owner_id uuid,
 	constraint projects_pkey PRIMARY KEY (tenant_id, id),
 	constraint project_key_taken UNIQUE (tenant_id, key),
 	constraint project_archived_when CHECK ((status = 'archived'::text) = (archived_at IS NOT NULL)),
@@ -1089,12 +1106,14 @@ create table projects (
 	constraint project_owner_unknown FOREIGN KEY (tenant_id, owner_id) REFERENCES members(tenant_id, user_id) ON DELETE SET NULL (owner_id)
 );
 CREATE INDEX projects_deleted ON projects USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX projects_lost ON projects USING btree (tenant_id, lost_owner_id) WHERE lost_owner_id IS NOT NULL;
 CREATE INDEX projects_owner ON projects USING btree (tenant_id, owner_id);
 alter table projects enable row level security;
 alter table projects force row level security;
 create policy tenant on projects to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+CREATE TRIGGER project_lost_owner BEFORE UPDATE OF owner_id ON projects FOR EACH ROW WHEN (new.version = old.version AND new.owner_id IS DISTINCT FROM old.owner_id) EXECUTE FUNCTION project_lost_owner();
 grant delete, insert, select, update on projects to guildhall_app;
-comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back';
+comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back; lost_owner_id is who left, until it was told';
 
 create table roles (
 	tenant_id uuid not null,
@@ -1228,6 +1247,7 @@ END) stored,
 	created_at timestamp with time zone not null default now(),
 	updated_at timestamp with time zone not null default now(),
 	deleted_at timestamp with time zone,
+	lost_assignee_id uuid,
 	constraint tasks_pkey PRIMARY KEY (tenant_id, id),
 	constraint task_in_project UNIQUE (tenant_id, project_id, id),
 	constraint task_number_taken UNIQUE (tenant_id, project_id, number),
@@ -1246,6 +1266,7 @@ END) stored,
 CREATE INDEX tasks_assignee ON tasks USING btree (tenant_id, assigned_to_id) WHERE assigned_to_id IS NOT NULL;
 CREATE INDEX tasks_created ON tasks USING btree (tenant_id, created_at, id);
 CREATE INDEX tasks_deleted ON tasks USING btree (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX tasks_lost ON tasks USING btree (tenant_id, lost_assignee_id) WHERE lost_assignee_id IS NOT NULL;
 CREATE INDEX tasks_parent ON tasks USING btree (tenant_id, project_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX tasks_status ON tasks USING btree (tenant_id, project_id, status, state_group);
 alter table tasks enable row level security;
@@ -1255,7 +1276,7 @@ create policy tenant on tasks to guildhall_app using (tenant_id = (( SELECT curr
 CREATE TRIGGER task_lost_reference BEFORE UPDATE OF assigned_to_id, parent_id ON tasks FOR EACH ROW WHEN (new.version = old.version AND (new.assigned_to_id IS DISTINCT FROM old.assigned_to_id OR new.parent_id IS DISTINCT FROM old.parent_id)) EXECUTE FUNCTION task_lost_reference();
 grant delete, insert, select, update on tasks to guildhall_app;
 grant select on tasks to guildhall_platform;
-comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys';
+comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys; lost_assignee_id is who left, until it was told';
 
 create table users (
 	id uuid not null,

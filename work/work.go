@@ -4,7 +4,12 @@
 // is the view project_access.
 package work
 
-import "github.com/guildhall-dev/guildhall/internal/fault"
+import (
+	"context"
+	"time"
+
+	"github.com/guildhall-dev/guildhall/internal/fault"
+)
 
 // Role is what a person is in a project, as project_access tells it.
 type Role string
@@ -89,3 +94,14 @@ const (
 	SubjectTask    = "task"
 	SubjectComment = "comment"
 )
+
+// reserve is how much of a job's time is left when it makes room for others.
+const reserve = 20 * time.Second
+
+// TimeLeft reports whether a job has the time for one more batch. One that has
+// not ends with jobs.Again or enqueues what is left: it stays below the limit of
+// a job, after which a killed one is taken up again.
+func TimeLeft(ctx context.Context) bool {
+	deadline, limited := ctx.Deadline()
+	return !limited || time.Until(deadline) > reserve
+}

@@ -1,7 +1,9 @@
 package work_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/work"
@@ -41,6 +43,20 @@ func TestWrite(t *testing.T) {
 		case f == nil || f.Code != c.code || f.Members["permission"] != c.right:
 			t.Errorf("%+v.Write() = %v, want %q", c.access, f, c.code)
 		}
+	}
+}
+
+func TestTimeLeft(t *testing.T) {
+	t.Parallel()
+	for left, want := range map[time.Duration]bool{-time.Second: false, 10 * time.Second: false, 30 * time.Second: true} {
+		ctx, cancel := context.WithTimeout(context.Background(), left)
+		if got := work.TimeLeft(ctx); got != want {
+			t.Errorf("with %s left: %v", left, got)
+		}
+		cancel()
+	}
+	if !work.TimeLeft(context.Background()) {
+		t.Error("without a limit there is no time")
 	}
 }
 

@@ -298,3 +298,61 @@ func TestFeedBeginsWhereTheLogBegins(t *testing.T) {
 		t.Fatal("nothing was read")
 	}
 }
+
+// What changes rows beside the operation on them is told as well: a member who
+// leaves takes no trace of himself along, and a label is on many tasks.
+func TestFeedTellsOfWhatComesAlong(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	var kept []string
+	for i := range 3 {
+		kept = append(kept, b.task(m{"title": fmt.Sprint(i), "assigned_to_id": b.ben.user, "labels": []string{"docs"}}).str("id"))
+	}
+	b.ann.delete("/v1/tasks/" + kept[2]).want(204)
+	owned := b.ann.post("/v1/projects", m{"name": "Ben's", "owner_id": b.ben.user}).want(201)
+	b.settle()
+	after := ""
+	tell := func(query string) *reply {
+		t.Helper()
+		b.settle()
+		r := b.ann.get("/v1/events?limit=200&" + query + "&after=" + after).want(200)
+		return r
+	}
+	after = b.ann.get("/v1/events?limit=200").want(200).str("next_cursor")
+	b.ann.delete("/v1/members/" + b.ben.user).want(204)
+	told := map[string]bool{}
+	for _, e := range tell("").at("data").([]any) {
+		e := e.(map[string]any)
+		previous, _ := e["previous"].(map[string]any)
+		data := e["data"].(map[string]any)
+		switch {
+		case e["type"] == "task.updated" && previous["assigned_to_id"] == b.ben.user && data["assigned_to_id"] == nil && len(previous) == 1:
+			told[data["id"].(string)] = true
+		case e["type"] == "project.updated" && previous["owner_id"] == b.ben.user && data["owner_id"] == nil && len(previous) == 1:
+			told[data["id"].(string)] = true
+		case e["type"] != "member.removed":
+			t.Errorf("told of %v", e)
+		}
+	}
+	if len(told) != 3 || !told[kept[0]] || !told[kept[1]] || !told[owned.str("id")] {
+		t.Errorf("told of %v", told)
+	}
+	if now := b.ann.get(owned.header("Location")).want(200); now.num("version") != owned.num("version")+1 {
+		t.Errorf("who lost its owner is at version %d, was at %d", now.num("version"), owned.num("version"))
+	}
+	if n := len(b.sql(`select from tasks where lost_assignee_id is not null union all select from projects where lost_owner_id is not null`)); n != 0 {
+		t.Errorf("%d rows still remember", n)
+	}
+
+	label := "/v1/labels/" + b.ann.get("/v1/labels").want(200).str("data.0.id")
+	b.ann.patch(label, m{"name": "papers"}).want(200)
+	b.ann.delete(label).want(204)
+	b.settle()
+	labels := b.ann.get("/v1/events?type=label.*").want(200)
+	if labels.len("data") != 2 || labels.str("data.0.previous.name") != "docs" || labels.str("data.0.data.project_id") != b.web || labels.str("data.1.type") != "label.deleted" {
+		t.Errorf("told of the label: %s", labels.body)
+	}
+	if n := b.gus.get("/v1/events?type=label.*").want(200).len("data"); n != 0 {
+		t.Errorf("a guest is told %d things of a label that he does not see", n)
+	}
+}

@@ -3,11 +3,14 @@ package projects
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work"
 )
 
 const (
@@ -119,4 +122,69 @@ func (f *Feature) purgeProject(ctx context.Context, db *tenant.DB, s tenant.Scop
 		}
 		return Purged.Emit(ctx, tx, PurgedProject{project})
 	})
+}
+
+// Who leaves the organisation is taken off the projects that he owns by the
+// database, in the statement that ends his membership. Each row remembers him
+// until the event of it is written, a moment later and in batches.
+const (
+	lostBatch = 500
+
+	selectAnyLost = `select exists (select from projects p where p.lost_owner_id = $1)`
+
+	forgetLost = `update projects p set lost_owner_id = null
+		where p.id in (select l.id from projects l where l.lost_owner_id = $1 order by l.id limit $2 for no key update)
+		returning ` + dataCols
+)
+
+type lostArgs struct {
+	User id.ID `json:"user_id"`
+}
+
+var tellLost = jobs.Define[lostArgs]("projects.tell_lost")
+
+func (f *Feature) hearRemoved(ctx context.Context, tx *tenant.Tx, events []event.Event) error {
+	for _, e := range events {
+		if e.Subject.ID == nil {
+			continue
+		}
+		some, err := tenant.Value[bool](ctx, tx, selectAnyLost, *e.Subject.ID)
+		if err != nil {
+			return err
+		}
+		if !some {
+			continue
+		}
+		if err := tellLost.Enqueue(ctx, f.queue, tx, lostArgs{*e.Subject.ID}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tellOfLost(ctx context.Context, db *tenant.DB, s tenant.Scope, a lostArgs) error {
+	for left := true; left; {
+		if !work.TimeLeft(ctx) {
+			return jobs.Again()
+		}
+		err := db.Write(ctx, s, func(tx *tenant.Tx) error {
+			rows, err := tenant.List[ProjectData](ctx, tx, forgetLost, a.User, lostBatch)
+			if err != nil {
+				return err
+			}
+			for _, now := range rows {
+				before := now
+				before.OwnerID = &a.User
+				if err := Updated.EmitChange(ctx, tx, before, now); err != nil {
+					return err
+				}
+			}
+			left = len(rows) == lostBatch
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("projects.tell_lost: user %s: %w", a.User, err)
+		}
+	}
+	return nil
 }

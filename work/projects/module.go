@@ -98,7 +98,8 @@ func (f *Feature) Module() module.Module {
 		},
 		Events: api.Events(Created.Type, Updated.Type, Archived.Type, Unarchived.Type, Deleted.Type, Restored.Type,
 			MemberAdded.Type, MemberChanged.Type, MemberRemoved.Type, StatesChanged.Type, Purged.Type),
-		Jobs: []jobs.Definition{f.purgeJob(), f.purgeClock()},
+		Listeners: []event.Listener{{Name: "projects.lost_owners", Types: []string{"member.removed"}, Hear: f.hearRemoved}},
+		Jobs:      []jobs.Definition{f.purgeJob(), f.purgeClock(), jobs.Work(tellLost, tellOfLost)},
 	}
 }
 

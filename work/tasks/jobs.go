@@ -167,7 +167,7 @@ func purge(ctx context.Context, db *tenant.DB) error {
 }
 
 func (f *Feature) jobs() []jobs.Definition {
-	return []jobs.Definition{jobs.Work(rebalance, shorten), unassignJob(), jobs.Clock("tasks.purge", time.Hour, purge)}
+	return []jobs.Definition{jobs.Work(rebalance, shorten), unassignJob(), jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge)}
 }
 
 const purgeProjectTasks = `delete from tasks where id in (select t.id from tasks t where t.project_id = $1 order by t.id limit $2)`

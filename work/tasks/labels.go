@@ -35,10 +35,10 @@ func (l Label) RowVersion() int64 { return l.Version }
 // EventSubject names the label; who may see its project may see this.
 func (l Label) EventSubject() event.Subject { return event.Subject{ID: l.ID, Project: &l.ProjectID} }
 
-// What happens to labels is in the audit log only.
+// The events of a label. Each tells of all tasks that carry it.
 var (
-	LabelUpdated = event.DefineInternal[Label]("label.updated", "A label got another name or colour.")
-	LabelDeleted = event.DefineInternal[Label]("label.deleted", "A label was taken off all tasks of its project.")
+	LabelUpdated = event.Define[Label]("label.updated", "A label got another name or colour; the tasks that carry it show it without an event of their own.")
+	LabelDeleted = event.Define[Label]("label.deleted", "A label was deleted; the tasks that carried it lost it without an event of their own.")
 )
 
 const labelCols = `l.id, l.project_id, l.name, l.color, l.version, l.created_at`

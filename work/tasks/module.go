@@ -44,8 +44,11 @@ func (f *Feature) Module() module.Module {
 		Operations:  f.operations,
 		Events: []*event.Type{Created.Type, Updated.Type, Moved.Type, Deleted.Type, Restored.Type,
 			LabelUpdated.Type, LabelDeleted.Type, Watched.Type, Unwatched.Type},
-		Listeners: []event.Listener{{Name: "tasks.watch_commenters", Types: []string{"comment.created"}, Hear: watchCommenters}},
-		Jobs:      f.jobs(),
+		Listeners: []event.Listener{
+			{Name: "tasks.watch_commenters", Types: []string{"comment.created"}, Hear: watchCommenters},
+			{Name: "tasks.lost_assignees", Types: []string{"member.removed"}, Hear: f.hearRemoved},
+		},
+		Jobs: f.jobs(),
 	}
 }
 
