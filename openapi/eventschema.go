@@ -2,7 +2,6 @@ package openapi
 
 import (
 	"bytes"
-	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/guildhall-dev/guildhall/openapi/events"
 )
 
 // EventSchema is one type of event as it is published: what its receivers may
@@ -22,27 +23,6 @@ type EventSchema struct {
 	Version     int
 	Schema      json.RawMessage // JSON Schema (2020-12) of the whole event, which refers to nothing outside itself
 	Example     json.RawMessage // a whole event
-}
-
-// released holds the schema of every version of every event, under the name
-// that EventFile gives it. The file of a current version is a golden file; that
-// of an earlier one is all that is left of it.
-//
-//go:embed events/*.json
-var released embed.FS
-
-// EventFile is the name of the file that holds the schema of a version.
-func EventFile(eventType string, version int) string {
-	return fmt.Sprintf("%s.v%d.json", eventType, version)
-}
-
-// ReleasedEvent returns the schema of a version of an event as it was published.
-func ReleasedEvent(eventType string, version int) (json.RawMessage, error) {
-	raw, err := released.ReadFile("events/" + EventFile(eventType, version))
-	if err != nil {
-		return nil, fmt.Errorf("the schema of version %d of the event %s: %w", version, eventType, err)
-	}
-	return raw, nil
 }
 
 // moreToCome tells receivers what a version promises and what not.
@@ -150,8 +130,8 @@ func (v *Validator) CheckEvent(body []byte) error {
 	if sub(v.doc, "webhooks")[name] == nil {
 		return fmt.Errorf("the document has no event %q", name)
 	}
-	if version := intOf(e["schema_version"]); version < v.eventVersion(name) {
-		return v.checkReleased(name, version, value)
+	if intOf(e["schema_version"]) < intOf(sub(sub(v.event(name), "properties"), "schema_version")["const"]) {
+		return events.Check(body)
 	}
 	where := []string{"webhooks", name, "post", "requestBody", "content", "application/json", "schema"}
 	if err := v.checkBody(pointerTo(where...), "event "+name, body); err != nil {
@@ -184,33 +164,4 @@ func (v *Validator) CheckEvent(body []byte) error {
 // event is the schema of a type in the document.
 func (v *Validator) event(name string) object {
 	return resolve(v.doc, sub(eventMedia(v.doc, name), "schema"))
-}
-
-func (v *Validator) eventVersion(name string) int {
-	return intOf(sub(sub(v.event(name), "properties"), "schema_version")["const"])
-}
-
-func (v *Validator) checkReleased(name string, version int, event any) error {
-	raw, err := ReleasedEvent(name, version)
-	if err != nil {
-		return err
-	}
-	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	if err != nil {
-		return fmt.Errorf("%s: %w", EventFile(name, version), err)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	where := "mem:///events/" + EventFile(name, version)
-	if err := c.AddResource(where, parsed); err != nil {
-		return fmt.Errorf("%s: %w", EventFile(name, version), err)
-	}
-	schema, err := c.Compile(where)
-	if err != nil {
-		return fmt.Errorf("%s: %w", EventFile(name, version), err)
-	}
-	if err := schema.Validate(event); err != nil {
-		return fmt.Errorf("event %s of version %d: %w", name, version, err)
-	}
-	return nil
 }

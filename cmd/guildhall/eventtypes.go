@@ -6,6 +6,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/openapi"
+	"github.com/guildhall-dev/guildhall/openapi/events"
 	"github.com/guildhall-dev/guildhall/platform/webhooks"
 )
 
@@ -32,7 +33,7 @@ func (a *app) catalogue() ([]webhooks.CatalogueEntry, error) {
 		}
 		e := webhooks.CatalogueEntry{Type: t, Schemas: map[int]json.RawMessage{p.Version: p.Schema}, Example: p.Example}
 		for v := 1; v < t.Version; v++ {
-			if e.Schemas[v], err = openapi.ReleasedEvent(t.Name, v); err != nil {
+			if e.Schemas[v], err = events.Schema(t.Name, v); err != nil {
 				return nil, err
 			}
 		}

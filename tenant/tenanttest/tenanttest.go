@@ -102,7 +102,8 @@ func migrationsHash() string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// New clones the template for the test and drops the clone at its end.
+// New clones the template for the test and drops the clone at its end, after it
+// has held the events that happened there against what was published of them.
 func New(t testing.TB) Database {
 	t.Helper()
 	db, drop, err := Clone()
@@ -110,6 +111,7 @@ func New(t testing.TB) Database {
 		t.Fatal(err)
 	}
 	t.Cleanup(drop)
+	t.Cleanup(func() { checkEvents(t, db) })
 	return db
 }
 
