@@ -8,6 +8,7 @@ import (
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/date"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
 )
 
 // crate is in its second version: "state" was "status" until 2027-02-01.
@@ -38,7 +39,7 @@ func TestEventTypeInAnEarlierVersion(t *testing.T) {
 	t.Parallel()
 	f := catalogueOfCrates()
 	read := func(version int) (EventType, error) {
-		return f.getEventType(t.Context(), nil, &getEventType{EventType: "crate.sent", Version: version})
+		return f.getEventType(t.Context(), tenant.View{}, &getEventType{EventType: "crate.sent", Version: version})
 	}
 	for version, want := range map[int][]string{
 		0: {`"state":"sent"`, `"state":"packed"`, `"schema_version":2`, "new"}, 2: {`"state":"sent"`, `"schema_version":2`, "new"},
