@@ -196,3 +196,57 @@ func TestTriggerStraight(t *testing.T) {
 		t.Errorf("%v: %s", err, &help)
 	}
 }
+
+func TestTriggerThroughAnEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorldOf(t, "GUILDHALL_OUTBOUND_ALLOW=127.0.0.0/8", "GUILDHALL_RATE_LIMIT=off")
+	ann := w.person("Ann").organization("Harbour Bikes")
+	app := newLocalApp(t, nil)
+	endpoint := ann.post("/v1/webhook-endpoints", m{"url": app.url, "event_types": []string{"comment.*"}}).want(201)
+	app.use(endpoint.str("secret"))
+	d := newDeveloper(t, w.url, ann.apiKey("webhooks.read", "webhooks.manage"))
+	// try runs the command while the workers work.
+	try := func(d *developer, args ...string) (said string, err error) {
+		t.Helper()
+		ended := make(chan struct{})
+		go func() {
+			said, err = d.command(args...)
+			close(ended)
+		}()
+		waitUntil(t, time.Minute, "the command ends", func() bool {
+			w.settle()
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		})
+		return said, err
+	}
+	to := []string{"trigger", "task.created", "--endpoint", endpoint.str("id")}
+	said, err := try(d, to...)
+	wantExit(t, "through the instance", err, 0, "")
+	got := app.all()
+	if len(got) != 1 || got[0].err != nil || got[0].head.Get("webhook-test") != "true" || !strings.Contains(said, "the endpoint answered 200") {
+		t.Fatalf("came %+v; it says %s", got, said)
+	}
+	app.answerWith(http.StatusTeapot)
+	_, err = try(d, to...)
+	wantExit(t, "an endpoint that refuses", err, exitRefused, "418")
+
+	_, err = try(d, "trigger", "task.maed", "--endpoint", endpoint.str("id"))
+	wantExit(t, "an unknown type", err, exitNotSent, `did you mean "task.`)
+	_, err = try(d, "trigger", "task.created", "--endpoint", "0198c1f2-7b1e-7c3a-9d52-3f4b8a6e1c07")
+	wantExit(t, "an unknown endpoint", err, exitNotSent, "webhook endpoint")
+	_, err = try(newDeveloper(t, w.url, ann.apiKey("webhooks.read")), to...)
+	wantExit(t, "without the permission", err, exitNotSent, "lacks webhooks.manage")
+
+	// Its answer is for others to see.
+	app.answerWith(http.StatusOK)
+	said, err = try(newDeveloper(t, w.url, ann.apiKey("webhooks.manage")), to...)
+	wantExit(t, "without the right to look", err, 0, "")
+	if !strings.Contains(said, "a key with webhooks.read may see") {
+		t.Errorf("it says %s", said)
+	}
+}
