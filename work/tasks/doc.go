@@ -14,7 +14,8 @@
 //   - Numbers and places at the end come from the project's counter row, so any
 //     number of creates at once get distinct ones. A place between two tasks is
 //     a string key with a random end (rank.go). What takes many places at once
-//     holds the counter row alone.
+//     holds the counter row alone, and what takes all of them (rebalance.go) does
+//     so in batches between which the order holds.
 //   - A change is one update on condition of the version that it was computed
 //     from; if somebody was faster, it is computed again on the newer row.
 //   - Each row knows in which version each of its fields last changed, so two

@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,54 +9,6 @@ import (
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
-
-const (
-	// lockCounter keeps everything away that gives or reads places.
-	lockCounter = `select c.last_slot from task_counters c where c.project_id = $1 for update`
-
-	selectLongRanks = `select exists (select from tasks where project_id = $1 and length(position) > $2)`
-
-	// shortenRanks gives all tasks of a project new places at the end, in their
-	// order. All are greater than any that is in use, so none collides.
-	shortenRanks = `with places as (
-	select t.id, row_number() over (order by t.position) as n from tasks t where t.project_id = $1
-), counter as (
-	update task_counters c set last_slot = c.last_slot + (select count(*) from places)
-	where c.project_id = $1 returning c.last_slot - (select count(*) from places) as slots
-)
-update tasks t set position = lpad(to_hex(c.slots + p.n), 8, '0') || 'V', version = t.version + 1
-from places p, counter c where t.project_id = $1 and t.id = p.id`
-
-	lockProjectTasks = `select t.id from tasks t where t.project_id = $1 order by t.id for no key update`
-)
-
-type rebalanceArgs struct {
-	ProjectID id.ID `json:"project_id"`
-}
-
-var rebalance = jobs.Define[rebalanceArgs]("tasks.rebalance")
-
-// shorten gives a project short ranks again. The order does not change, so
-// there is no event; the rows get a new version, since they look different.
-func shorten(ctx context.Context, db *tenant.DB, s tenant.Scope, a rebalanceArgs) error {
-	return db.Write(ctx, s, func(tx *tenant.Tx) error {
-		if _, err := tenant.Value[int64](ctx, tx, lockCounter, a.ProjectID); err != nil {
-			if errors.Is(err, tenant.ErrNoRows) { // the project is gone
-				return nil
-			}
-			return err
-		}
-		long, err := tenant.Value[bool](ctx, tx, selectLongRanks, a.ProjectID, longRank)
-		if err != nil || !long {
-			return err
-		}
-		if _, err := tenant.Exec(ctx, tx, lockProjectTasks, a.ProjectID); err != nil {
-			return err
-		}
-		_, err = tenant.Exec(ctx, tx, shortenRanks, a.ProjectID)
-		return err
-	})
-}
 
 const (
 	unassignBatch = 500
@@ -167,7 +118,7 @@ func purge(ctx context.Context, db *tenant.DB) error {
 }
 
 func (f *Feature) jobs() []jobs.Definition {
-	return []jobs.Definition{jobs.Work(rebalance, shorten), unassignJob(), jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge)}
+	return []jobs.Definition{jobs.Work(rebalance, f.shorten), unassignJob(), jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge)}
 }
 
 const purgeProjectTasks = `delete from tasks where id in (select t.id from tasks t where t.project_id = $1 order by t.id limit $2)`

@@ -62,26 +62,32 @@ order by l.name_key, l.id limit $5 offset $6`
 where l.tenant_id = $1 and l.id = $2 returning ` + labelCols
 
 	// carriers are the tasks that carry the label $2 of the project $1.
-	carriers = `t.project_id = $1 and t.id in (select tl.task_id from task_labels tl where tl.project_id = $1 and tl.label_id = $2)`
+	carriers = `select tl.task_id from task_labels tl where tl.project_id = $1 and tl.label_id = $2`
 
 	// lockLabelled locks the tasks that carry the label. While the label itself
 	// is locked as well, no task comes to carry it.
-	lockLabelled = `select t.id from tasks t where ` + carriers + ` order by t.id for no key update`
+	lockLabelled = `select t.id from tasks t where t.id = any(array(` + carriers + `)) order by t.id for no key update`
 
 	// lockRest takes those that came to carry it meanwhile, without waiting for
 	// one, and says whether all are held.
-	lockRest = `with held as (select t.id from tasks t where ` + carriers + ` for no key update skip locked)
-select (select count(*) from held) = (select count(*) from tasks t where ` + carriers + `)`
+	lockRest = `with held as (select t.id from tasks t where t.id = any(array(` + carriers + `)) for no key update skip locked)
+select (select count(*) from held) = (select count(*) from (` + carriers + `) c)`
 
-	// relabel writes the names anew into the tasks that carry the label, without
-	// it if $3 is set. They look different, so they get a new version. It must
-	// come after lockLabelled: a statement that waits for a lock goes on to read
-	// task_labels as it was before the wait.
-	relabel = `update tasks t set version = t.version + 1, updated_at = now(),
-	field_versions = t.field_versions || jsonb_build_object('labels', t.version + 1),
-	labels = coalesce((select array_agg(l.name order by l.name_key) from task_labels tl join labels l on l.tenant_id = tl.tenant_id and l.id = tl.label_id
-		where tl.tenant_id = t.tenant_id and tl.project_id = t.project_id and tl.task_id = t.id and not ($3 and l.id = $2)), '{}')
-where ` + carriers
+	// relabel writes the names anew into a batch of the tasks that carry the
+	// label, those after the id $4, without it if $3 is set, and returns the last
+	// of them. They look different, so they get a new version. It must come after
+	// lockLabelled: a statement that waits for a lock goes on to read task_labels
+	// as it was before the wait.
+	relabel = `with batch as (
+	` + carriers + ` and tl.task_id > $4 order by tl.task_id limit $5
+), changed as (
+	update tasks t set version = t.version + 1, updated_at = now(),
+		field_versions = t.field_versions || jsonb_build_object('labels', t.version + 1),
+		labels = coalesce((select array_agg(l.name order by l.name_key) from task_labels tl join labels l on l.tenant_id = tl.tenant_id and l.id = tl.label_id
+			where tl.tenant_id = t.tenant_id and tl.project_id = t.project_id and tl.task_id = t.id and not ($3 and l.id = $2)), '{}')
+	where t.id = any(array(select b.task_id from batch b))
+)
+select b.task_id from batch b order by b.task_id desc limit 1`
 
 	untieLabel  = `delete from task_labels where project_id = $1 and label_id = $2`
 	untieTasks  = `delete from task_labels where project_id = $1 and task_id = any($2::uuid[])`
@@ -223,7 +229,7 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 		return Label{}, err
 	}
 	if now.Name != was.Name {
-		if _, err := tenant.Exec(ctx, tx, relabel, was.ProjectID, was.ID, false); err != nil {
+		if err := relabelAll(ctx, tx, was, false); err != nil {
 			return Label{}, err
 		}
 	}
@@ -240,7 +246,7 @@ func (f *Feature) deleteLabel(ctx context.Context, tx *tenant.Tx, in *labelMatch
 	if err != nil {
 		return api.None{}, err
 	}
-	if _, err := tenant.Exec(ctx, tx, relabel, l.ProjectID, l.ID, true); err != nil {
+	if err := relabelAll(ctx, tx, l, true); err != nil {
 		return api.None{}, err
 	}
 	if _, err := tenant.Exec(ctx, tx, untieLabel, l.ProjectID, l.ID); err != nil {
@@ -250,6 +256,21 @@ func (f *Feature) deleteLabel(ctx context.Context, tx *tenant.Tx, in *labelMatch
 		return api.None{}, err
 	}
 	return api.None{}, LabelDeleted.Emit(ctx, tx, l)
+}
+
+// relabelAll writes the names anew into all tasks that carry a label, which are
+// held.
+func relabelAll(ctx context.Context, tx *tenant.Tx, l Label, without bool) error {
+	for last := id.Nil; ; {
+		next, err := tenant.Value[id.ID](ctx, tx, relabel, l.ProjectID, l.ID, without, last, changeBatch)
+		if errors.Is(err, tenant.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		last = next
+	}
 }
 
 // errStray means that a task that somebody else holds came to carry the label.

@@ -140,18 +140,28 @@ func (f *Feature) labelOperations(r *api.Router) {
 	}, f.deleteLabel)
 }
 
-const (
-	replaceState = `update tasks t set status = s.key, state_group = s.state_group, version = t.version + 1, updated_at = now(),
+// changeBatch bounds the statements that change very many tasks.
+const changeBatch = 2000
+
+const replaceState = `with batch as (
+	select t.id from tasks t where t.project_id = $1 and t.status = $2 order by t.id limit $4 for no key update
+)
+update tasks t set status = s.key, state_group = s.state_group, version = t.version + 1, updated_at = now(),
 	completed_at = case when s.state_group = 'completed' then coalesce(t.completed_at, now()) end,
 	field_versions = t.field_versions || jsonb_build_object('status', t.version + 1)
 from project_states s
-where s.tenant_id = t.tenant_id and s.project_id = t.project_id and s.key = $3 and t.project_id = $1 and t.status = $2`
-)
+where t.id = any(array(select b.id from batch b)) and s.tenant_id = t.tenant_id and s.project_id = t.project_id and s.key = $3 and t.status = $2`
 
 // Replace puts all tasks of a project that are in one state, the trash
 // included, into another: the feature of projects calls it before it deletes
 // the state, and its event tells of it for all of them.
 func (f *Feature) Replace(ctx context.Context, tx *tenant.Tx, project id.ID, from, to string) error {
-	_, err := tenant.Exec(ctx, tx, replaceState, project, from, to)
-	return refine(err)
+	for {
+		// Fewer than a batch need not be the last: what changes while it is waited
+		// for drops out.
+		n, err := tenant.Exec(ctx, tx, replaceState, project, from, to, changeBatch)
+		if err != nil || n == 0 {
+			return refine(err)
+		}
+	}
 }

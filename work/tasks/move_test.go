@@ -248,7 +248,7 @@ func TestLongRanksAreMadeShort(t *testing.T) {
 	}
 	var g errgroup.Group
 	g.Go(func() error {
-		return shorten(context.Background(), s.db, s.robot, rebalanceArgs{ProjectID: s.web})
+		return s.f.shorten(context.Background(), s.db, s.robot, rebalanceArgs{ProjectID: s.web})
 	})
 	for i := range 10 {
 		g.Go(func() error {
@@ -266,7 +266,7 @@ func TestLongRanksAreMadeShort(t *testing.T) {
 	if err != nil || long {
 		t.Errorf("ranks are still long, %v", err)
 	}
-	if err := shorten(context.Background(), s.db, s.robot, rebalanceArgs{ProjectID: id.New()}); err != nil {
+	if err := s.f.shorten(context.Background(), s.db, s.robot, rebalanceArgs{ProjectID: id.New()}); err != nil {
 		t.Errorf("a project that is gone: %v", err)
 	}
 }
