@@ -283,12 +283,12 @@ func (f *Feature) plan(ctx context.Context, tx *tenant.Tx, in *replayInput) (rep
 // orPaused returns the first number of the range when deliveries that were
 // held back since belong to it too, however old their events are.
 func (f *Feature) orPaused(ctx context.Context, tx *tenant.Tx, p *replayPlan, first *int64) (*int64, error) {
-	type held struct {
+	type oldest struct {
 		Sequence int64 `db:"sequence"`
 		EventID  id.ID `db:"event_id"`
 	}
 	from := floor(p.Since.Add(-transactionAtMost))
-	h, err := tenant.One[held](ctx, tx, firstPaused, tx.Scope().Organization, p.EndpointID, f.oldestDay(from), from)
+	h, err := tenant.One[oldest](ctx, tx, firstPaused, tx.Scope().Organization, p.EndpointID, f.oldestDay(from), from)
 	if errors.Is(err, tenant.ErrNoRows) {
 		return first, nil
 	}
