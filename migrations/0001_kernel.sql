@@ -194,6 +194,15 @@ begin
 		name := 'event_log_' || to_char(d, 'YYYYMMDD');
 		continue when to_regclass('guildhall.' || name) is not null;
 		execute format('create table %I (like event_log including defaults including constraints)', name);
+		-- Of a new partition the planner knows nothing and takes one index that
+		-- begins with tenant_id for as good as another; plans made then are kept
+		-- while it fills. So it is shown some rows of one organisation first.
+		execute format('insert into %I (tenant_id, day, id, sequence, type, public, schema_version, subject_type, subject_id, project_id,
+				actor_kind, operation, request_id, source_address, occurred_at)
+			select %L, %L, gen_random_uuid(), n, n::text, true, 1, n::text, gen_random_uuid(), gen_random_uuid(), ''system'', '''', '''', '''', now()
+			from generate_series(1, 300) n', name, '00000000-0000-0000-0000-000000000000'::uuid, d);
+		execute format('analyze %I', name);
+		execute format('truncate %I', name);
 		execute format('alter table %I enable row level security', name);
 		execute format('alter table %I force row level security', name);
 		execute format('alter table event_log attach partition %I for values from (%L) to (%L)', name, d, d + 1);

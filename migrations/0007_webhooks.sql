@@ -218,9 +218,16 @@ create table webhook_queue (
 	made integer not null default 0,
 	step integer not null default 0,
 	example jsonb,
-	constraint webhook_queue_pkey primary key (tenant_id, endpoint_id, delivery_id),
-	constraint webhook_queue_endpoint foreign key (tenant_id, endpoint_id) references webhook_endpoints (tenant_id, id) on delete cascade
+	constraint webhook_queue_pkey primary key (tenant_id, delivery_id)
 );
+-- As for the partitions of the event log: what the planner should know of it
+-- before it first fills.
+insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, due_at)
+	select '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', gen_random_uuid(), 'epoch', gen_random_uuid(), 'epoch', n::text, now()
+	from generate_series(1, 300) n;
+analyze webhook_queue;
+truncate webhook_queue restart identity;
+alter table webhook_queue add constraint webhook_queue_endpoint foreign key (tenant_id, endpoint_id) references webhook_endpoints (tenant_id, id) on delete cascade;
 create index webhook_queue_due on webhook_queue (tenant_id, endpoint_id, due_at, position);
 create index webhook_queue_subject on webhook_queue (tenant_id, endpoint_id, subject, position);
 comment on table webhook_queue is 'platform/webhooks: deliveries that are still to be sent; made counts all attempts, step those of the present run of the retry plan';
@@ -298,6 +305,7 @@ grant execute on function nudge_webhook_endpoints(integer) to guildhall_worker;
 create function ensure_webhook_partitions(days_ahead integer) returns integer
 language plpgsql security definer set search_path = guildhall, pg_temp as $$
 declare
+	none constant uuid := '00000000-0000-0000-0000-000000000000';
 	parent text;
 	d date;
 	name text;
@@ -309,6 +317,12 @@ begin
 			name := parent || '_' || to_char(d, 'YYYYMMDD');
 			continue when to_regclass('guildhall.' || name) is not null;
 			execute format('create table %I (like %I including defaults including constraints)', name, parent);
+			if parent = 'webhook_deliveries' then
+				execute format('insert into %I (tenant_id, day, id, endpoint_id, event_id, event_type, settings_version, status)
+					select %L, %L, gen_random_uuid(), %L, gen_random_uuid(), '''', 1, ''delivered'' from generate_series(1, 300)', name, none, d, none);
+				execute format('analyze %I', name);
+				execute format('truncate %I', name);
+			end if;
 			execute format('alter table %I enable row level security', name);
 			execute format('alter table %I force row level security', name);
 			execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, name, d, d + 1);

@@ -117,6 +117,15 @@ begin
 		name := 'event_log_' || to_char(d, 'YYYYMMDD');
 		continue when to_regclass('guildhall.' || name) is not null;
 		execute format('create table %I (like event_log including defaults including constraints)', name);
+		-- Of a new partition the planner knows nothing and takes one index that
+		-- begins with tenant_id for as good as another; plans made then are kept
+		-- while it fills. So it is shown some rows of one organisation first.
+		execute format('insert into %I (tenant_id, day, id, sequence, type, public, schema_version, subject_type, subject_id, project_id,
+				actor_kind, operation, request_id, source_address, occurred_at)
+			select %L, %L, gen_random_uuid(), n, n::text, true, 1, n::text, gen_random_uuid(), gen_random_uuid(), ''system'', '''', '''', '''', now()
+			from generate_series(1, 300) n', name, '00000000-0000-0000-0000-000000000000'::uuid, d);
+		execute format('analyze %I', name);
+		execute format('truncate %I', name);
 		execute format('alter table %I enable row level security', name);
 		execute format('alter table %I force row level security', name);
 		execute format('alter table event_log attach partition %I for values from (%L) to (%L)', name, d, d + 1);
@@ -135,6 +144,7 @@ CREATE OR REPLACE FUNCTION guildhall.ensure_webhook_partitions(days_ahead intege
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
 declare
+	none constant uuid := '00000000-0000-0000-0000-000000000000';
 	parent text;
 	d date;
 	name text;
@@ -146,6 +156,12 @@ begin
 			name := parent || '_' || to_char(d, 'YYYYMMDD');
 			continue when to_regclass('guildhall.' || name) is not null;
 			execute format('create table %I (like %I including defaults including constraints)', name, parent);
+			if parent = 'webhook_deliveries' then
+				execute format('insert into %I (tenant_id, day, id, endpoint_id, event_id, event_type, settings_version, status)
+					select %L, %L, gen_random_uuid(), %L, gen_random_uuid(), '''', 1, ''delivered'' from generate_series(1, 300)', name, none, d, none);
+				execute format('analyze %I', name);
+				execute format('truncate %I', name);
+			end if;
 			execute format('alter table %I enable row level security', name);
 			execute format('alter table %I force row level security', name);
 			execute format('alter table %I attach partition %I for values from (%L) to (%L)', parent, name, d, d + 1);
@@ -1488,7 +1504,7 @@ create table webhook_queue (
 	made integer not null default 0,
 	step integer not null default 0,
 	example jsonb,
-	constraint webhook_queue_pkey PRIMARY KEY (tenant_id, endpoint_id, delivery_id),
+	constraint webhook_queue_pkey PRIMARY KEY (tenant_id, delivery_id),
 	constraint webhook_queue_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
 );
 CREATE INDEX webhook_queue_due ON webhook_queue USING btree (tenant_id, endpoint_id, due_at, "position");

@@ -247,11 +247,8 @@ func (d *draining) fetch(ctx context.Context) error {
 			}
 			ok = true
 		}
-		if ok {
-			i.message, err = d.t.compose(e, d.f.PublicURL)
+		if i.message, err = d.message(e, ok); err == nil {
 			i.message.Example = i.Example != nil
-		} else {
-			err = errors.New("the event is no longer in the log")
 		}
 		if err != nil { // nothing that another attempt would mend
 			i.outcome = outcome{Started: time.Now(), Error: err.Error()}
@@ -262,6 +259,18 @@ func (d *draining) fetch(ctx context.Context) error {
 		d.buffer = append(d.buffer, i)
 	}
 	return nil
+}
+
+// message writes the event in the version that the endpoint is pinned to.
+func (d *draining) message(e event.Event, found bool) (message, error) {
+	if !found {
+		return message{}, errors.New("the event is no longer in the log")
+	}
+	e, err := d.f.asOf(d.t.SchemaDate, e)
+	if err != nil {
+		return message{}, err
+	}
+	return d.t.compose(e, d.f.PublicURL)
 }
 
 func (d *draining) events(ctx context.Context, v tenant.View, rows []waitingRow) (map[id.ID]event.Event, error) {

@@ -25,7 +25,7 @@ type Deps struct {
 	PublicURL string
 	// RetentionDays is for how long deliveries are kept.
 	RetentionDays int
-	Log       *slog.Logger
+	Log           *slog.Logger
 
 	EventTypes func() []*event.Type             // the public ones of all features
 	Catalogue  func() ([]CatalogueEntry, error) // the same, by name, with what is published of them

@@ -10,42 +10,37 @@ import (
 	"strings"
 	"time"
 
-	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
 const (
 	lockDispatch = `select true from webhook_dispatch where tenant_id = $1 and endpoint_id = $2 for update`
 
-	// The ids stand in each condition as well as in the joins: however little the
-	// planner knows of tables that fill and empty, it goes by these keys.
+	// One statement for each attempt, by primary keys alone, and all of them in
+	// one message: joined as a set they depend on what the planner knows of
+	// tables that fill and empty within minutes, which is little.
 	//
 	// An attempt counts only while the queue says that so many were made: a drain
 	// that lost its lease finds that another was there, and changes nothing.
-	recordAttempts = `with r as (
-			select * from unnest($3::uuid[], $4::date[], $5::int[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::int[],
-				$10::int[], $11::jsonb[], $12::jsonb[], $13::bytea[], $14::boolean[], $15::text[])
-			as u (id, day, made, status, next_due, started_at, duration_ms, status_code, request_headers, response_headers, response_body, truncated, error)
-		), gone as (
-			delete from webhook_queue q using r
-			where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = any($3) and q.delivery_id = r.id and q.made = r.made and r.next_due is null
+	recordLast = `with q as (
+			delete from webhook_queue q where q.tenant_id = $1 and q.delivery_id = $2 and q.made = $4 and $6::timestamptz is null
 			returning q.delivery_id
-		), later as (
-			update webhook_queue q set due_at = r.next_due, made = q.made + 1, step = q.step + 1 from r
-			where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = any($3) and q.delivery_id = r.id and q.made = r.made and r.next_due is not null
+		), ` + recordRest
+
+	recordRetry = `with q as (
+			update webhook_queue q set due_at = $6, made = q.made + 1, step = q.step + 1
+			where q.tenant_id = $1 and q.delivery_id = $2 and q.made = $4
 			returning q.delivery_id
-		), counted as (
-			select r.* from r where r.id in (select g.delivery_id from gone g union all select l.delivery_id from later l)
-		), moved as (
-			update webhook_deliveries d set status = c.status, reason = nullif(c.error, ''), attempts = c.made + 1, next_attempt_at = c.next_due,
-				last_attempt_at = c.started_at, last_status_code = c.status_code
-			from counted c where d.tenant_id = $1 and d.day = any($16::date[]) and d.id = any($3) and d.day = c.day and d.id = c.id
+		), ` + recordRest
+
+	recordRest = `d as (
+			update webhook_deliveries d set status = $5, reason = nullif($7, ''), attempts = $4 + 1, next_attempt_at = $6,
+				last_attempt_at = $8, last_status_code = $10
+			where d.tenant_id = $1 and d.day = $3 and d.id = $2 and exists (select from q)
 		)
 		insert into webhook_attempts (tenant_id, day, delivery_id, number, settings_version, started_at, duration_ms, url, request_headers,
 			status_code, response_headers, response_body, response_truncated, error)
-		select $1, c.day, c.id, c.made + 1, $17, c.started_at, c.duration_ms, $18, c.request_headers,
-			c.status_code, c.response_headers, c.response_body, c.truncated, nullif(c.error, '')
-		from counted c`
+		select $1, $3, $2, $4 + 1, $15, $8, $9, $16, $11, $10, $12, $13, $14, nullif($7, '') from q`
 
 	// The next of each subject takes its turn.
 	promote = `update webhook_queue q set due_at = now()
@@ -67,7 +62,7 @@ const (
 func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t target, batch []*item, disable string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	rows := columns(t, batch, rand.Float64)
+	subjects := map[string]bool{}
 	err := db.Write(ctx, s, func(tx *tenant.Tx) error {
 		if t.Ordering == "by_subject" || disable != "" {
 			// Who adds to the queue holds this lock too, so that none is added
@@ -76,11 +71,12 @@ func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t t
 				return err
 			}
 		}
-		if _, err := tenant.Exec(ctx, tx, recordAttempts, rows.args(t)...); err != nil {
-			return err
+		for _, i := range batch {
+			t.queueRecord(tx, i, rand.Float64())
+			subjects[i.Subject] = true
 		}
 		if t.Ordering == "by_subject" {
-			tx.Queue(promote, t.Organization, t.ID, rows.subjects)
+			tx.Queue(promote, t.Organization, t.ID, keys(subjects))
 		}
 		if disable != "" {
 			return f.disable(ctx, tx, t.ID, disable)
@@ -91,6 +87,25 @@ func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t t
 		return fmt.Errorf("record %d attempts: %w", len(batch), err)
 	}
 	return nil
+}
+
+// queueRecord writes what came of one attempt and when the next one is.
+func (t target) queueRecord(tx *tenant.Tx, i *item, chance float64) {
+	o, sql, status := i.outcome, recordLast, "delivered"
+	var next *time.Time
+	if !o.Delivered {
+		status = "exhausted"
+		if wait, more := nextAttempt(t.RetrySchedule, i.Step, o.RetryAfter, chance); more {
+			at := time.Now().Add(wait)
+			sql, status, next = recordRetry, "failed", &at
+		}
+	}
+	var code *int
+	if o.StatusCode != 0 {
+		code = &o.StatusCode
+	}
+	tx.Queue(sql, t.Organization, i.Delivery, i.Day, i.Made, status, next, cut(clean(o.Error), 1000), o.Started, int(o.Duration.Milliseconds()),
+		code, headerJSON(o.RequestHeader), headerJSON(o.ResponseHeader), o.ResponseBody, o.Truncated, t.Version, t.URL)
 }
 
 // release gives the endpoint back with what was learnt of it; it is due again
@@ -115,56 +130,6 @@ func (d *draining) release(ctx context.Context) error {
 			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt)
 		return err
 	})
-}
-
-// attempts is a batch, column by column.
-type attempts struct {
-	ids                             []id.ID
-	days                            []time.Time
-	made, durations                 []int
-	statuses, errors, subjects      []string
-	next                            []*time.Time
-	started                         []time.Time
-	codes                           []*int
-	requestHeaders, responseHeaders [][]byte
-	bodies                          [][]byte
-	truncated                       []bool
-	distinctDays                    map[time.Time]bool
-}
-
-// columns also decides what comes next for each delivery. Random gives numbers
-// from 0 up to 1.
-func columns(t target, batch []*item, random func() float64) attempts {
-	a := attempts{distinctDays: map[time.Time]bool{}}
-	for _, i := range batch {
-		o := i.outcome
-		status, at := "delivered", (*time.Time)(nil)
-		if !o.Delivered {
-			status = "exhausted"
-			if wait, more := nextAttempt(t.RetrySchedule, i.Step, o.RetryAfter, random()); more {
-				due := time.Now().Add(wait)
-				status, at = "failed", &due
-			}
-		}
-		a.ids, a.days, a.made = append(a.ids, i.Delivery), append(a.days, i.Day), append(a.made, i.Made)
-		a.statuses, a.next, a.started = append(a.statuses, status), append(a.next, at), append(a.started, o.Started)
-		a.durations, a.errors = append(a.durations, int(o.Duration.Milliseconds())), append(a.errors, cut(clean(o.Error), 1000))
-		var code *int
-		if o.StatusCode != 0 {
-			code = &o.StatusCode
-		}
-		a.codes = append(a.codes, code)
-		a.requestHeaders, a.responseHeaders = append(a.requestHeaders, headerJSON(o.RequestHeader)), append(a.responseHeaders, headerJSON(o.ResponseHeader))
-		a.bodies, a.truncated = append(a.bodies, o.ResponseBody), append(a.truncated, o.Truncated)
-		a.subjects = append(a.subjects, i.Subject)
-		a.distinctDays[i.Day] = true
-	}
-	return a
-}
-
-func (a attempts) args(t target) []any {
-	return []any{t.Organization, t.ID, a.ids, a.days, a.made, a.statuses, a.next, a.started, a.durations, a.codes,
-		a.requestHeaders, a.responseHeaders, a.bodies, a.truncated, a.errors, keys(a.distinctDays), t.Version, t.URL}
 }
 
 // headerJSON is a header as jsonb takes it: text without NUL, one value a name.
