@@ -37,7 +37,7 @@ type replaceMe struct {
 	IfMatch api.IfMatch `header:"If-Match"`
 	Body    struct {
 		Username        string `json:"username" minLength:"1" maxLength:"64" doc:"What others see. Not unique." example:"Ann"`
-		Email           string `json:"email" format:"email" maxLength:"254" doc:"A new address counts once it is confirmed, and needs current_password." example:"ann@example.com"`
+		Email           string `json:"email" format:"email" maxLength:"254" doc:"A new address counts once it is confirmed, and needs current_password; the present one withdraws it." example:"ann@example.com"`
 		Locale          string `json:"locale" maxLength:"35" pattern:"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$" doc:"Language tag (BCP 47)." example:"en"`
 		TimeZone        string `json:"time_zone" maxLength:"64" pattern:"^[A-Za-z][A-Za-z0-9_+/-]*$" doc:"Name of the zone in the IANA database." example:"Europe/Berlin"`
 		CurrentPassword string `json:"current_password" required:"false" maxLength:"128" format:"password" doc:"Needed for a new address." example:"correct horse battery staple"`
@@ -56,7 +56,7 @@ type updateMe struct {
 	IfMatch api.IfMatch `header:"If-Match"`
 	Body    struct {
 		Username        api.Optional[string] `json:"username" required:"false" minLength:"1" maxLength:"64" doc:"What others see. Not unique." example:"Ann"`
-		Email           api.Optional[string] `json:"email" required:"false" format:"email" maxLength:"254" doc:"A new address counts once it is confirmed, and needs current_password." example:"ann@example.com"`
+		Email           api.Optional[string] `json:"email" required:"false" format:"email" maxLength:"254" doc:"A new address counts once it is confirmed, and needs current_password; the present one withdraws it." example:"ann@example.com"`
 		Locale          api.Optional[string] `json:"locale" required:"false" maxLength:"35" pattern:"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$" doc:"Language tag (BCP 47)." example:"en"`
 		TimeZone        api.Optional[string] `json:"time_zone" required:"false" maxLength:"64" pattern:"^[A-Za-z][A-Za-z0-9_+/-]*$" doc:"Name of the zone in the IANA database." example:"Europe/Berlin"`
 		CurrentPassword string               `json:"current_password" required:"false" maxLength:"128" format:"password" doc:"Needed for a new address." example:"correct horse battery staple"`
@@ -97,9 +97,9 @@ func (c change) apply(u *User) (asked *address, err error) {
 	if err != nil {
 		return nil, err
 	}
-	now, err := parseAddress(u.Email)
-	if err != nil || now.key == addr.key {
-		return nil, err
+	if addr.shown == u.Email { // which withdraws the wish for another one
+		u.PendingEmail = nil
+		return nil, nil
 	}
 	u.PendingEmail = &addr.shown
 	return &addr, nil

@@ -18,7 +18,7 @@ func TestOwnAccount(t *testing.T) {
 	if r.str("username") != "Anna" || r.str("time_zone") != "Europe/Berlin" || r.str("locale") != "en" || r.header.Get("ETag") != `"2"` {
 		t.Errorf("patched: %s", r.raw)
 	}
-	for _, same := range []m{{}, {"username": "Anna"}, {"email": "ANN@example.com"}} {
+	for _, same := range []m{{}, {"username": "Anna"}, {"email": "ann@example.com"}} {
 		patch(same).want(200)
 	}
 	stale := patch(m{"username": "Anne"}, "If-Match", `"1"`).want(412, "version_conflict")
@@ -92,6 +92,35 @@ func TestNewAddress(t *testing.T) {
 	b.post("/v1/auth/password-reset/confirm", "", m{"token": oldReset, "password": "another password"}).want(422, "token_invalid")
 	b.login("newer@example.com", goodPassword)
 	b.post("/v1/auth/login", "", m{"email": "ann@example.com", "password": goodPassword}).want(401)
+}
+
+func TestNewAddressIsWithdrawn(t *testing.T) {
+	b := setup(t)
+	access, _ := b.person("ann@example.com")
+	patch := func(body m) *reply { return b.call(t, "PATCH", "/v1/users/me", access, body) }
+	patch(m{"email": "new@example.com", "current_password": goodPassword}).want(200)
+	link := b.mailed("Confirm your e-mail address")
+	r := patch(m{"email": "ann@example.com"}).want(200)
+	if r.body["pending_email"] != nil || r.str("email") != "ann@example.com" {
+		t.Errorf("still pending: %s", r.raw)
+	}
+	b.post("/v1/auth/confirm-email", "", m{"token": link.token}).want(422, "token_invalid")
+	again := patch(m{"email": "ann@example.com"}).want(200)
+	if again.body["version"] != r.body["version"] {
+		t.Errorf("nothing to withdraw, and yet a new version: %s", again.raw)
+	}
+
+	// The same address in other letters may be another mailbox: it is confirmed.
+	patch(m{"email": "Ann@Example.com"}).want(422, "validation_failed")
+	if r = patch(m{"email": "Ann@Example.com", "current_password": goodPassword}).want(200); r.str("pending_email") != "Ann@Example.com" {
+		t.Errorf("other letters: %s", r.raw)
+	}
+	link = b.mailed("Confirm your e-mail address")
+	b.post("/v1/auth/confirm-email", "", m{"token": link.token}).want(200)
+	if r = b.get("/v1/users/me", access).want(200); link.to != "Ann@Example.com" || r.str("email") != "Ann@Example.com" || r.body["pending_email"] != nil {
+		t.Errorf("after the confirmation: %s", r.raw)
+	}
+	b.login("ann@example.com", goodPassword)
 }
 
 func TestNewAddressThatIsTakenMeanwhile(t *testing.T) {
