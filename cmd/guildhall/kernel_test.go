@@ -210,3 +210,41 @@ func TestValuesOutOfBounds(t *testing.T) {
 		t.Errorf("tasks: %s", got.body)
 	}
 }
+
+// A name in which nothing can be seen, or that breaks a line, is refused
+// wherever people give one; blanks around it are dropped.
+func TestNamesCanBeRead(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	task := "/v1/tasks/" + b.task(m{"title": "x", "labels": []string{"docs"}}).str("id")
+	label := "/v1/labels/" + b.ann.get("/v1/labels").want(200).str("data.0.id")
+	project := "/v1/projects/" + b.web
+	role := "/v1/roles/" + b.ann.post("/v1/roles", m{"name": "Support", "permissions": []string{}}).want(201).str("id")
+	for _, bad := range []string{"\u00a0", "\u2003 ", "a\tb", "a\u2028b", "\u200b"} {
+		for pointer, answers := range map[string][]*reply{
+			"/title": {b.ann.post(b.in(b.web), m{"title": bad}), b.ann.patch(task, m{"title": bad}), b.ann.put(task, m{"title": bad})},
+			"/name": {
+				b.ann.post("/v1/projects", m{"name": bad, "key": "BAD"}), b.ann.patch(project, m{"name": bad}), b.ann.put(project, m{"name": bad}),
+				b.ann.post(project+"/states", m{"name": bad, "key": "bad", "group": "started"}), b.ann.patch(project+"/states/review", m{"name": bad}),
+				b.ann.post("/v1/organizations", m{"name": bad}), b.ann.patch("/v1/organization", m{"name": bad}),
+				b.ann.post("/v1/roles", m{"name": bad, "key": "bad", "permissions": []string{}}), b.ann.patch(role, m{"name": bad}),
+				b.ann.post("/v1/api-keys", m{"name": bad, "permissions": []string{"tasks.read"}}),
+			},
+			"/username": {b.ann.patch("/v1/users/me", m{"username": bad})},
+		} {
+			for _, r := range answers {
+				if got := r.want(422).str("errors.0.pointer"); got != pointer {
+					t.Errorf("%s with the name %q points at %s: %s", r.what, bad, got, r.body)
+				}
+			}
+		}
+		if bad == "a\tb" || bad == "a\u2028b" { // blanks between the words of a label become one
+			continue
+		}
+		b.ann.patch(task, m{"labels": []string{"docs", bad}}).want(422)
+		b.ann.patch(label, m{"name": bad}).want(422)
+	}
+	if got := b.ann.patch(task, m{"title": "\u00a0x y\u3000", "labels": []string{"two\u00a0 words"}}).want(200); got.str("title") != "x y" || got.str("labels.0") != "two words" {
+		t.Errorf("tidied: %s", got.body)
+	}
+}

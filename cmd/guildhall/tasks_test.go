@@ -274,7 +274,7 @@ func TestTasksCursorsAreBounded(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)
 	var want []string
-	for i, c := range []string{"<", "\U0001F600", "\u2028x", `"`} {
+	for i, c := range []string{"<", "\U0001F600", "ü", `"`} {
 		for range 2 {
 			want = append(want, b.task(m{"title": strings.Repeat(c, 500/len([]rune(c))), "priority": "low", "due_date": fmt.Sprint("2026-03-0", 1+i)}).str("id"))
 		}

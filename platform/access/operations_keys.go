@@ -9,6 +9,7 @@ import (
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
@@ -72,12 +73,16 @@ func (f *Feature) createKey(ctx context.Context, tx *tenant.Tx, in *createKey) (
 	if err != nil {
 		return NewAPIKey{}, err
 	}
+	name, err := line.Clean("/name", in.Body.Name, maxName)
+	if err != nil {
+		return NewAPIKey{}, err
+	}
 	if at := in.Body.ExpiresAt; at != nil && !at.After(tx.Now()) {
 		return NewAPIKey{}, fault.Invalidf("/expires_at", "expected a time in the future")
 	}
 	keyID := id.New()
 	text, hash := newKey(keyID)
-	k, err := tenant.One[APIKey](ctx, tx, insertKey, tx.Scope().Organization, keyID, in.Body.Name, hash, perms, caller.User, in.Body.ExpiresAt)
+	k, err := tenant.One[APIKey](ctx, tx, insertKey, tx.Scope().Organization, keyID, name, hash, perms, caller.User, in.Body.ExpiresAt)
 	if err != nil {
 		return NewAPIKey{}, err
 	}

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"sort"
 	"strconv"
-	"strings"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
@@ -113,7 +113,7 @@ func (f *Feature) createRole(ctx context.Context, tx *tenant.Tx, in *createRole)
 	if authz.IsBuiltin(b.Key) {
 		return Role{}, fault.Conflictf("role_key_taken", "The key %s names a built-in role. Give another key.", b.Key)
 	}
-	name, err := cleanName(b.Name)
+	name, err := line.Clean("/name", b.Name, maxName)
 	if err != nil {
 		return Role{}, err
 	}
@@ -157,7 +157,7 @@ func (f *Feature) updateRole(ctx context.Context, tx *tenant.Tx, in *patchRole) 
 	}
 	after, b := before, in.Body
 	b.Name.Set(&after.Name)
-	if after.Name, err = cleanName(after.Name); err != nil {
+	if after.Name, err = line.Clean("/name", after.Name, maxName); err != nil {
 		return Role{}, err
 	}
 	b.Description.Set(&after.Description)
@@ -278,11 +278,3 @@ func reason(x Explanation, least string) string {
 }
 
 func pointerAt(i int) string { return "/permissions/" + strconv.Itoa(i) }
-
-// cleanName refuses a name of which nothing can be seen.
-func cleanName(name string) (string, error) {
-	if name = strings.TrimSpace(name); name == "" {
-		return "", fault.Invalidf("/name", "the name must have something to read in it")
-	}
-	return name, nil
-}

@@ -38,6 +38,9 @@ func (r Role) EventSubject() event.Subject { return event.Subject{ID: *r.ID} }
 // to decide about one.
 const maxRoles = 100
 
+// maxName is how long the name of a role or a key may be.
+const maxName = 100
+
 // builtinRoles are the rows of the roles that have none.
 func builtinRoles(c *authz.Catalogue) []Role {
 	words := map[string][2]string{

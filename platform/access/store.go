@@ -80,7 +80,7 @@ const (
 	countKeys = `select count(*) from api_keys where revoked_at is null and ($1 or created_by_id = $2)`
 	selectKey = `select ` + keyCols + ` from api_keys where id = $1 and revoked_at is null and ($2 or created_by_id = $3)`
 	insertKey = `insert into api_keys (tenant_id, id, name, secret_hash, permissions, created_by_id, expires_at)
-		values ($1, $2, btrim($3), $4, $5, $6, $7) returning ` + keyCols
+		values ($1, $2, $3, $4, $5, $6, $7) returning ` + keyCols
 	updateKeyRevoked = `update api_keys set revoked_at = now()
 		where id = $1 and revoked_at is null and ($2 or created_by_id = $3) returning ` + keyCols
 	updateKeysRevoked = `update api_keys set revoked_at = now()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 )
 
 // User is a person, as they see themselves.
@@ -56,16 +57,7 @@ func parseAddress(s string) (address, error) {
 }
 
 // cleanName trims a user name and refuses one that nobody could read.
-func cleanName(s string) (string, error) {
-	s = norm.NFC.String(strings.TrimSpace(s))
-	if s == "" || strings.ContainsFunc(s, unicode.IsControl) {
-		return "", fault.Invalidf("/username", "expected 1 to 64 printable characters")
-	}
-	if utf8.RuneCountInString(s) > 64 {
-		return "", fault.Invalidf("/username", "expected 64 characters at most")
-	}
-	return s, nil
-}
+func cleanName(s string) (string, error) { return line.Clean("/username", s, 64) }
 
 // checkLocale refuses a tag that is malformed or names what does not exist.
 func checkLocale(tag string) error {

@@ -10,9 +10,13 @@ import (
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
+
+// maxName is how long the name of an organisation may be.
+const maxName = 200
 
 type createOrganization struct {
 	Body struct {
@@ -23,7 +27,7 @@ type createOrganization struct {
 }
 
 func (f *Feature) create(ctx context.Context, g *tenant.GlobalTx, in *createOrganization) (OwnOrganization, error) {
-	name, err := cleanName(in.Body.Name)
+	name, err := line.Clean("/name", in.Body.Name, maxName)
 	if err != nil {
 		return OwnOrganization{}, err
 	}
@@ -129,7 +133,7 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *patchOrganizati
 	b.Name.Set(&after.Name)
 	b.Slug.Set(&after.Slug)
 	b.DefaultCurrency.Set(&after.DefaultCurrency)
-	if after.Name, err = cleanName(after.Name); err != nil {
+	if after.Name, err = line.Clean("/name", after.Name, maxName); err != nil {
 		return OwnOrganization{}, err
 	}
 	if err := checkSlug(after.Slug); err != nil {

@@ -91,12 +91,3 @@ func checkCurrency(code string) error {
 	}
 	return nil
 }
-
-// cleanName trims a name and refuses what would break a line of a mail.
-func cleanName(name string) (string, error) {
-	name = norm.NFC.String(strings.TrimSpace(name))
-	if name == "" || strings.ContainsFunc(name, unicode.IsControl) {
-		return "", fault.Invalidf("/name", "expected 1 to 200 printable characters")
-	}
-	return name, nil
-}

@@ -45,18 +45,6 @@ func TestSlugsAreOfTheForm(t *testing.T) {
 	})
 }
 
-func TestCleanName(t *testing.T) {
-	t.Parallel()
-	if got, err := cleanName(" Acme "); err != nil || got != "Acme" {
-		t.Errorf("cleanName gives %q, %v", got, err)
-	}
-	for _, bad := range []string{"", "  ", "a\r\nBcc: x@example.net", "a\x00b"} {
-		if _, err := cleanName(bad); err == nil {
-			t.Errorf("cleanName accepts %q", bad)
-		}
-	}
-}
-
 func TestCheckCurrency(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"EUR", "CHF", "JPY", "KWD"} {

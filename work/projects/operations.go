@@ -11,6 +11,7 @@ import (
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work"
@@ -39,6 +40,10 @@ func (f *Feature) list(ctx context.Context, v tenant.View, in *listProjectsInput
 
 func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createProject) (Project, error) {
 	b, me := in.Body, tx.Scope().User
+	var err error
+	if b.Name, err = line.Clean("/name", b.Name, maxName); err != nil {
+		return Project{}, err
+	}
 	p := ProjectData{
 		ID: id.New(), Name: b.Name, Description: b.Description, Status: cmp.Or(b.Status, active),
 		Visibility: cmp.Or(b.Visibility, open), OwnerID: b.OwnerID,
@@ -58,8 +63,7 @@ func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createProject) 
 	if b.Key == "" {
 		keys = keysFor(b.Name)
 	}
-	p, err := insert(ctx, tx, p, keys, leads)
-	if err != nil {
+	if p, err = insert(ctx, tx, p, keys, leads); err != nil {
 		return Project{}, err
 	}
 	if err := Created.Emit(ctx, tx, p); err != nil {
@@ -111,7 +115,11 @@ func (f *Feature) change(ctx context.Context, tx *tenant.Tx, project id.ID, matc
 		return Project{}, fault.StaleVersion(p)
 	}
 	before, after := p.ProjectData, p.ProjectData
-	if set(&after); reflect.DeepEqual(before, after) {
+	set(&after)
+	if after.Name, err = line.Clean("/name", after.Name, maxName); err != nil {
+		return Project{}, err
+	}
+	if reflect.DeepEqual(before, after) {
 		return p, nil
 	}
 	if after, err = update(ctx, tx, after); err != nil {

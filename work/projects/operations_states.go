@@ -7,6 +7,7 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work"
@@ -53,6 +54,10 @@ func changeState(ctx context.Context, tx *tenant.Tx, project id.ID, key string, 
 
 func (f *Feature) addState(ctx context.Context, tx *tenant.Tx, in *createState) (WorkflowState, error) {
 	b := in.Body
+	var err error
+	if b.Name, err = line.Clean("/name", b.Name, maxStateName); err != nil {
+		return WorkflowState{}, err
+	}
 	if b.Key == "" {
 		b.Key = stateKeyFor(b.Name)
 	}
@@ -89,6 +94,12 @@ func (f *Feature) addState(ctx context.Context, tx *tenant.Tx, in *createState) 
 
 func (f *Feature) patchState(ctx context.Context, tx *tenant.Tx, in *patchState) (WorkflowState, error) {
 	b := in.Body
+	if b.Name.Present {
+		var err error
+		if b.Name.Value, err = line.Clean("/name", b.Name.Value, maxStateName); err != nil {
+			return WorkflowState{}, err
+		}
+	}
 	return changeState(ctx, tx, in.ProjectID, in.StateKey, func(states []WorkflowState) error {
 		at := indexOf(states, in.StateKey)
 		if at < 0 {

@@ -20,6 +20,12 @@ const (
 	private  = "private"
 )
 
+// Lengths of names.
+const (
+	maxName      = 200
+	maxStateName = 100
+)
+
 // trashDays is how long a deleted project can come back.
 const trashDays = 30
 

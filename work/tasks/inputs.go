@@ -4,6 +4,7 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/date"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 )
 
 // fields are what a caller may say about a whole task: a new one, or one that
@@ -30,6 +31,14 @@ func (f fields) asChange() change {
 		c.Status = api.Some(f.Status)
 	}
 	return c
+}
+
+// tidy cleans the title and holds the labels against their rule.
+func (f *fields) tidy() (err error) {
+	if f.Title, err = line.Clean("/title", f.Title, maxTitle); err != nil {
+		return err
+	}
+	return checkLabels("/labels", f.Labels)
 }
 
 func some[T any](p *T) api.Optional[T] {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
@@ -208,19 +207,20 @@ type patchLabel struct {
 }
 
 func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel) (Label, error) {
-	if strings.Contains(in.Body.Name.Value, ",") {
-		return Label{}, commaInLabel("/name")
+	name := in.Body.Name
+	if name.Present {
+		var err error
+		if name.Value, err = cleanLabel("/name", name.Value); err != nil {
+			return Label{}, err
+		}
 	}
-	was, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch, in.Body.Name.Present)
+	was, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch, name.Present)
 	if err != nil {
 		return Label{}, err
 	}
 	now := was
-	in.Body.Name.Set(&now.Name)
+	name.Set(&now.Name)
 	in.Body.Color.SetPtr(&now.Color)
-	if names := labelNames([]string{now.Name}); len(names) == 1 {
-		now.Name = names[0]
-	}
 	if now.Name == was.Name && equal(now.Color, was.Color) {
 		return was, nil
 	}

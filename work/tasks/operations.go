@@ -8,11 +8,12 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
 func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createTask) (Task, error) {
-	if err := checkLabels("/labels", in.Body.Labels); err != nil {
+	if err := in.Body.tidy(); err != nil {
 		return Task{}, err
 	}
 	if in.Body.ParentID != nil {
@@ -46,14 +47,21 @@ func (f *Feature) get(ctx context.Context, v tenant.View, in *taskPath) (Task, e
 }
 
 func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchTask) (Task, error) {
-	if err := checkLabels("/labels", in.Body.Labels.Value); err != nil {
+	b := &in.Body
+	if err := checkLabels("/labels", b.Labels.Value); err != nil {
 		return Task{}, err
+	}
+	if b.Title.Present {
+		var err error
+		if b.Title.Value, err = line.Clean("/title", b.Title.Value, maxTitle); err != nil {
+			return Task{}, err
+		}
 	}
 	return f.edit(ctx, tx, in.TaskID, in.change(), func(h held, c change) error { return h.staleFor(in.IfMatch, c, true) })
 }
 
 func (f *Feature) replace(ctx context.Context, tx *tenant.Tx, in *replaceTask) (Task, error) {
-	if err := checkLabels("/labels", in.Body.Labels); err != nil {
+	if err := in.Body.tidy(); err != nil {
 		return Task{}, err
 	}
 	return f.edit(ctx, tx, in.TaskID, in.Body.asChange(), func(h held, c change) error { return h.staleFor(in.IfMatch, c, false) })

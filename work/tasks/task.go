@@ -11,6 +11,7 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/date"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work"
 )
@@ -160,12 +161,12 @@ func equal[T comparable](a, b *T) bool {
 }
 
 // labelNames tidies names as people type them: no blanks around, none twice in
-// whatever case, in alphabetical order.
+// whatever case, in alphabetical order. What checkLabels refuses is left out.
 func labelNames(names []string) []string {
 	out := make([]string, 0, len(names))
 	for _, n := range names {
-		n = strings.Join(strings.Fields(n), " ")
-		if n != "" && !slices.ContainsFunc(out, func(o string) bool { return labelKey(o) == labelKey(n) }) {
+		n, err := line.Clean("", oneBlank(n), maxLabel)
+		if err == nil && !slices.ContainsFunc(out, func(o string) bool { return labelKey(o) == labelKey(n) }) {
 			out = append(out, n)
 		}
 	}
@@ -173,18 +174,33 @@ func labelNames(names []string) []string {
 	return out
 }
 
-// checkLabels refuses names with a comma, which separates names in a filter.
-// The pointer is that of the list.
+// Lengths of what stands on one line.
+const (
+	maxTitle = 500
+	maxLabel = 50
+)
+
+// checkLabels refuses names that nobody could read, and names with a comma,
+// which separates names in a filter. The pointer is that of the list.
 func checkLabels(pointer string, names []string) error {
-	if i := slices.IndexFunc(names, func(n string) bool { return strings.Contains(n, ",") }); i >= 0 {
-		return commaInLabel(fmt.Sprintf("%s/%d", pointer, i))
+	for i, n := range names {
+		if _, err := cleanLabel(fmt.Sprintf("%s/%d", pointer, i), n); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func commaInLabel(pointer string) error {
-	return fault.Invalidf(pointer, "the name of a label has no comma")
+// cleanLabel tidies one name.
+func cleanLabel(pointer, name string) (string, error) {
+	if strings.Contains(name, ",") {
+		return "", fault.Invalidf(pointer, "the name of a label has no comma")
+	}
+	return line.Clean(pointer, oneBlank(name), maxLabel)
 }
+
+// oneBlank leaves one blank between two words.
+func oneBlank(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // labelKey is the name by which a label is the same.
 func labelKey(name string) string { return strings.ToLower(name) }
