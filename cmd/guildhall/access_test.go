@@ -190,3 +190,22 @@ func TestRevokedSessionIsOut(t *testing.T) {
 		c.get("/v1/organizations").want(401)
 	}
 }
+
+// The right to delete an organisation is not the role owner, and says so.
+func TestOwnersOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	ann.post("/v1/roles", m{"key": "closer", "name": "Closer", "permissions": []string{"organizations.manage", "members.manage"}}).want(201)
+	bob := w.join(ann, w.person("bob"), "closer")
+	refused := func(r *reply) {
+		t.Helper()
+		if got := r.want(403).code("permission_denied").str("permission"); got != "role:owner" {
+			t.Errorf("%s needs %q", r.what, got)
+		}
+	}
+	refused(bob.patch("/v1/members/"+bob.user, m{"role": "owner"}))
+	bob.delete("/v1/organization").want(204)
+	refused(bob.in("").post("/v1/organizations/"+ann.org+"/restore", nil))
+	ann.in("").post("/v1/organizations/"+ann.org+"/restore", nil).want(200)
+}

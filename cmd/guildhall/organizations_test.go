@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -97,6 +98,49 @@ func (w *world) eventTypes(org string) string {
 		types = append(types, r["type"].(string))
 	}
 	return strings.Join(types, " ")
+}
+
+// However many at once, a person comes to belong to as many organisations as one
+// may, and no more.
+func TestOrganizationLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann, other := w.person("ann"), w.person("other").organization("Other")
+	w.sql(`with o as (insert into organizations (tenant_id, slug, name) select gen_random_uuid(), 'full-' || n, 'Full' from generate_series(1, 197) n returning tenant_id)
+		insert into members (tenant_id, user_id, role) select o.tenant_id, $1::uuid, 'owner' from o`, ann.user)
+	other.post("/v1/invitations", m{"email": ann.email, "role": "member"}).want(201)
+	w.settle()
+	var g errgroup.Group
+	var mu sync.Mutex
+	seen := map[int]int{}
+	for i := range 12 {
+		g.Go(func() error {
+			r, err := ann.try("POST", "/v1/organizations", m{"name": fmt.Sprint("Race ", i)})
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if seen[r.status]++; r.status == 409 {
+				r.code("organization_limit")
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if seen[201] != 3 || seen[409] != 9 {
+		t.Errorf("answers: %v", seen)
+	}
+	mails := w.mails(ann.email)
+	token := invitationToken.FindStringSubmatch(mails[len(mails)-1].Text)[1]
+	ann.post("/v1/invitations/accept", m{"token": token}).want(409).code("organization_limit")
+	ann.in("full-1").delete("/v1/organization").want(204) // one in the bin can come back, so it counts
+	ann.post("/v1/invitations/accept", m{"token": token}).want(409).code("organization_limit")
+	w.sql(`delete from members where user_id = $1::uuid and tenant_id = (select tenant_id from organizations where slug = 'full-2')`, ann.user)
+	ann.post("/v1/invitations/accept", m{"token": token}).want(200)
+	ann.post("/v1/invitations/accept", m{"token": token}).want(200) // a repeat takes no more room
 }
 
 func TestSlugRace(t *testing.T) {

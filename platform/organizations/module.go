@@ -40,7 +40,7 @@ func New(d Deps) *Feature { return &Feature{Deps: d, tokens: tokens{d.Keys}} }
 var (
 	Read          = authz.Permission{Key: "organizations.read", Doc: "See the organisation.", From: authz.Guest}
 	Write         = authz.Permission{Key: "organizations.write", Doc: "Change the organisation's name, slug and currency.", From: authz.Admin}
-	Manage        = authz.Permission{Key: "organizations.manage", Doc: "Delete and restore the organisation; make and unmake owners.", From: authz.Owner}
+	Manage        = authz.Permission{Key: "organizations.manage", Doc: "Delete the organisation. Restoring it, and making and unmaking owners, takes the role owner.", From: authz.Owner}
 	MembersRead   = authz.Permission{Key: "members.read", Doc: "See who belongs to the organisation.", From: authz.Guest}
 	MembersManage = authz.Permission{Key: "members.manage", Doc: "Invite and remove people and change their roles.", From: authz.Admin}
 )
@@ -101,8 +101,8 @@ func (f *Feature) Module() module.Module {
 func (f *Feature) operations(r *api.Router) {
 	api.Global(r, api.Op{
 		ID: "create-organization", Route: "POST /organizations", Summary: "Make an organisation", Access: api.SignedIn,
-		Doc:   "Makes an organisation with you as its owner. The same token works in it at once.",
-		Emits: api.Events(Created.Type, MemberAdded.Type), Errors: []string{"409 organization_slug_taken"},
+		Doc:   "Makes an organisation with you as its owner. The same token works in it at once. A person belongs to 200 organisations at most.",
+		Emits: api.Events(Created.Type, MemberAdded.Type), Errors: []string{"409 organization_limit", "409 organization_slug_taken"},
 	}, f.create)
 	api.GlobalRead(r, api.Op{
 		ID: "list-organizations", Route: "GET /organizations", Summary: "List your organisations", Access: api.SignedIn,
@@ -123,7 +123,7 @@ func (f *Feature) operations(r *api.Router) {
 	api.Global(r, api.Op{
 		ID: "restore-organization", Route: "POST /organizations/{organization_id}/restore", Summary: "Restore a deleted organisation",
 		Access: api.SignedIn, Status: 200, Emits: api.Events(Restored.Type),
-		Doc:    "Takes an organisation out of the bin, as one of its owners.",
+		Doc:    "Takes an organisation out of the bin, as one of its owners; no other role can.",
 		Errors: []string{"409 organization_not_deleted", "409 organization_restore_over"},
 	}, f.restore)
 }
@@ -177,7 +177,7 @@ func (f *Feature) invitationOperations(r *api.Router) {
 		Doc:   "Makes you a member of the organisation that invited you. Your address must be the one that the invitation was sent to. Repeating it answers the same.",
 		Emits: api.Events(InvitationAccepted.Type, MemberAdded.Type),
 		Errors: []string{
-			"403 invitation_for_another", "404 not_found", "409 invitation_used", "409 invitation_revoked", "409 invitation_expired",
+			"403 invitation_for_another", "404 not_found", "409 invitation_used", "409 invitation_revoked", "409 invitation_expired", "409 organization_limit",
 		},
 	}, f.accept)
 }

@@ -38,6 +38,9 @@ func (f *Feature) create(ctx context.Context, g *tenant.GlobalTx, in *createOrga
 		return OwnOrganization{}, err
 	}
 	s := scopeIn(ctx, id.New())
+	if err := roomFor(ctx, g, s.User, 1); err != nil {
+		return OwnOrganization{}, err
+	}
 	tx, err := g.Enter(ctx, s)
 	if err != nil {
 		return OwnOrganization{}, err
@@ -180,6 +183,11 @@ func (f *Feature) remove(ctx context.Context, tx *tenant.Tx, in *removeOrganizat
 	return api.None{}, Deleted.Emit(ctx, tx, o)
 }
 
+// ownersOnly refuses what no permission gives: it takes the role itself.
+func ownersOnly() error {
+	return fault.New(fault.Denied, "permission_denied", "Only an owner of the organisation can do this.").With("permission", "role:"+authz.Owner)
+}
+
 type restoreOrganizationInput struct {
 	OrganizationID id.ID `path:"organization_id" ref:"organization" doc:"One of yours that is in the bin."`
 }
@@ -195,7 +203,7 @@ func (f *Feature) restore(ctx context.Context, g *tenant.GlobalTx, in *restoreOr
 		return OwnOrganization{}, tenant.NotFound(err, "organization")
 	}
 	if b.Role != authz.Owner {
-		return OwnOrganization{}, fault.Deniedf(Manage.Key)
+		return OwnOrganization{}, ownersOnly()
 	}
 	if !b.Binned {
 		return OwnOrganization{}, fault.Conflictf("organization_not_deleted", "This organisation is not in the bin.")

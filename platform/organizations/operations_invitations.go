@@ -205,6 +205,9 @@ func (f *Feature) admit(ctx context.Context, tx *tenant.Tx, invitation id.ID) er
 	if err := InvitationAccepted.Emit(ctx, tx, i); err != nil || n == 0 {
 		return err
 	}
+	if err := roomFor(ctx, tx, s.User, 0); err != nil {
+		return err
+	}
 	m, err := tenant.One[Member](ctx, tx, selectMember, s.User)
 	if err != nil {
 		return err

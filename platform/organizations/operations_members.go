@@ -166,7 +166,7 @@ func (f *Feature) mayGive(ctx context.Context, tx *tenant.Tx, role string) error
 		}
 	}
 	if role == authz.Owner && caller.Role != authz.Owner {
-		return fault.Deniedf(Manage.Key)
+		return ownersOnly()
 	}
 	for _, k := range r.Permissions {
 		if catalogue.Known(k) && !catalogue.Has(caller.Permissions, authz.Permission{Key: k}) {

@@ -1,6 +1,7 @@
 package organizations
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
 )
 
 // Organization is a tenant.
@@ -39,6 +41,22 @@ func (o Organization) EventSubject() event.Subject { return event.Subject{ID: o.
 type OwnOrganization struct {
 	Organization
 	Role string `db:"role" json:"role" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$" doc:"What you are there: the key of a role." example:"owner"`
+}
+
+// maxOrganizations is how many organisations, those in the bin included, a
+// person belongs to at most: all of them are looked through to choose one.
+const maxOrganizations = 200
+
+// roomFor refuses a person who would belong to more organisations than one may.
+func roomFor(ctx context.Context, tx tenant.Querier, person id.ID, more int) error {
+	if _, err := tenant.Exec(ctx, tx, lockPerson, person); err != nil {
+		return err
+	}
+	n, err := tenant.Value[int](ctx, tx, countAll, person)
+	if err == nil && n+more > maxOrganizations {
+		err = fault.Conflictf("organization_limit", "A person belongs to %d organisations at most. Leave one first.", maxOrganizations)
+	}
+	return err
 }
 
 // maxSlug leaves room for the suffix of a slug that is taken.

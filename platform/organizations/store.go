@@ -11,7 +11,10 @@ const (
 		insert into members (tenant_id, user_id, role) select o.tenant_id, $5, 'owner' from o returning role
 	)
 	select ` + organizationCols + `, m.role from o, m`
-	selectOwn = `select o.id, o.slug, o.name, o.default_currency, o.version, o.created_at, o.deleted_at, o.role from organizations_of($1) o
+	// One at a time joins or makes organisations, so the count is exact.
+	lockPerson = `select pg_advisory_xact_lock(hashtextextended('organizations of ' || $1::uuid, 7301))`
+	countAll   = `select count(*) from organizations_of($1) o`
+	selectOwn  = `select o.id, o.slug, o.name, o.default_currency, o.version, o.created_at, o.deleted_at, o.role from organizations_of($1) o
 		where (o.deleted_at is not null) = $2 and ($3::timestamptz is null or (o.created_at, o.id) > ($3, $4::uuid))
 		order by o.created_at, o.id limit $5 offset $6`
 	countOwn           = `select count(*) from organizations_of($1) o where (o.deleted_at is not null) = $2`
