@@ -120,7 +120,7 @@ func (f *Feature) getDelivery(ctx context.Context, v tenant.View, in *deliveryPa
 		events = append(events, decoded)
 	}
 	out.Delivery = now[0]
-	out.AttemptLog, err = attemptLog(tried, events, f.PublicURL)
+	out.AttemptLog, err = attemptLog(tried, events, f.bodyFor)
 	return out, err
 }
 
@@ -128,13 +128,25 @@ type example struct {
 	Example json.RawMessage `db:"example"`
 }
 
+// shape is what decides over the bytes of an event's body.
+type shape struct {
+	payload, envelope string
+	day               date.Date
+}
+
+// bodyFor writes the event as an endpoint of these settings gets it.
+func (f *Feature) bodyFor(s shape, e event.Event) ([]byte, error) {
+	e, err := f.asOf(s.day, e)
+	if err != nil {
+		return nil, err
+	}
+	m, err := target{Endpoint: Endpoint{Payload: s.payload, Envelope: s.envelope, SchemaDate: s.day}}.compose(e, f.PublicURL)
+	return m.Body, err
+}
+
 // attemptLog turns rows, newest first, into the log. The body is composed once
 // for each shape that the settings had.
-func attemptLog(tried []attempted, events []event.Event, publicURL string) ([]Attempt, error) {
-	type shape struct {
-		payload, envelope string
-		day               date.Date
-	}
+func attemptLog(tried []attempted, events []event.Event, compose func(shape, event.Event) ([]byte, error)) ([]Attempt, error) {
 	bodies := map[shape]*string{}
 	log := make([]Attempt, 0, len(tried))
 	for _, a := range slices.Backward(tried) {
@@ -142,11 +154,11 @@ func attemptLog(tried []attempted, events []event.Event, publicURL string) ([]At
 		if len(events) > 0 && a.Payload != nil {
 			s := shape{*a.Payload, *a.Envelope, *a.SchemaDate}
 			if _, known := bodies[s]; !known {
-				m, err := target{Endpoint: Endpoint{Payload: s.payload, Envelope: s.envelope, SchemaDate: s.day}}.compose(events[0], publicURL)
+				body, err := compose(s, events[0])
 				if err != nil {
 					return nil, err
 				}
-				text := string(m.Body)
+				text := string(body)
 				bodies[s] = &text
 			}
 			shown.Request.Body = bodies[s]

@@ -2,6 +2,7 @@ package webhooks
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
@@ -46,22 +47,23 @@ const (
 				where e.tenant_id = $1 and e.day <= $3 and e.id < $5 and e.sequence > 0 order by e.id desc limit 1000) n
 		))`
 
-	// $3 and $4 the days, $5 and $6 the numbers, $7 patterns of types, $8 and $9
-	// the times
-	missedWhere = `e.tenant_id = $1 and e.day between $3 and $4 and e.sequence > $5 and e.sequence <= $6
-		and (cardinality($7::text[]) = 0 or e.type like any($7))
-		and ($8::timestamptz is null or e.occurred_at >= $8) and ($9::timestamptz is null or e.occurred_at < $9)
-		and not exists (select from webhook_deliveries d where d.tenant_id = $1 and d.endpoint_id = $2 and d.day between $3::date - 1 and $4
-			and d.sequence > $5 and d.sequence <= $6 and d.sequence = e.sequence)`
+	// The two sides of what was missed are read apart and matched here: joined,
+	// they cost what the planner makes of two partitioned tables.
+	selectNumbersHad = `select coalesce(array_agg(d.sequence), '{}') from webhook_deliveries d
+		where d.tenant_id = $1 and d.endpoint_id = $2 and d.day between $3 and $4 and d.sequence > $5 and d.sequence <= $6`
 
-	listMissed = `select null::uuid as id, $2::uuid as endpoint_id, e.id as event_id, e.type as event_type, e.sequence, 'no_match' as status,
-			null::text as reason, 0 as attempts, null::timestamptz as next_attempt_at, null::timestamptz as last_attempt_at,
-			null::integer as last_status_code, e.occurred_at as created_at,
-			coalesce((select s.event_types from webhook_settings s where s.tenant_id = $1 and s.endpoint_id = $2 and s.first_sequence <= e.sequence
-				order by s.version desc limit 1), '{}') as event_types
-		from event_log e where ` + missedWhere + ` order by e.sequence desc limit $10 offset $11`
+	countNumbersHad = `select count(*) from webhook_deliveries d
+		where d.tenant_id = $1 and d.endpoint_id = $2 and d.day between $3 and $4 and d.sequence > $5 and d.sequence <= $6`
 
-	countMissed = `select count(*) from event_log e where ` + missedWhere
+	// $6 patterns of types, $7 and $8 the times
+	selectNumbersLogged = `select e.id, e.type, e.sequence, e.occurred_at from event_log e
+		where e.tenant_id = $1 and e.day between $2 and $3 and e.sequence > $4 and e.sequence <= $5
+		and (cardinality($6::text[]) = 0 or e.type like any($6))
+		and ($7::timestamptz is null or e.occurred_at >= $7) and ($8::timestamptz is null or e.occurred_at < $8)
+		order by e.sequence desc`
+
+	selectApplied = `select s.first_sequence, s.event_types from webhook_settings s
+		where s.tenant_id = $1 and s.endpoint_id = $2 and s.first_sequence is not null order by s.version desc`
 )
 
 // span is the part of the log of which it is known what became of it at an
@@ -110,37 +112,51 @@ func numberAt(ctx context.Context, q tenant.Querier, org id.ID, sql string, at t
 	return tenant.Value[*int64](ctx, q, sql, org, at, event.Day(low), event.Day(high), low, high)
 }
 
-// missed is an event without a delivery and the types that left it out.
+// missed is an event without a delivery.
 type missed struct {
-	Delivery
-	EventTypes []string `db:"event_types"`
+	ID         id.ID     `db:"id"`
+	Type       string    `db:"type"`
+	Sequence   int64     `db:"sequence"`
+	OccurredAt time.Time `db:"occurred_at"`
 }
 
-func (m missed) explained() Delivery {
+// applied are the types that an endpoint had from a number on.
+type applied struct {
+	FirstSequence int64    `db:"first_sequence"`
+	EventTypes    []string `db:"event_types"`
+}
+
+// explain shows an event as a delivery that never was; settings are newest
+// first.
+func (m missed) explain(endpoint id.ID, settings []applied) Delivery {
 	why := "The endpoint's event_types did not name it."
-	if matches(m.EventTypes, m.EventType) {
-		why = "It happened in a private project, and the endpoint did not include those."
+	for _, s := range settings {
+		if s.FirstSequence <= m.Sequence {
+			if matches(s.EventTypes, m.Type) {
+				why = "It happened in a private project, and the endpoint did not include those."
+			}
+			break
+		}
 	}
-	m.Reason = &why
-	return m.Delivery
+	return Delivery{EndpointID: endpoint, EventID: m.ID, EventType: m.Type, Sequence: &m.Sequence, Status: noMatch, Reason: &why, CreatedAt: m.OccurredAt}
 }
 
 // Bounds of what one answer looks through: an endpoint that matches nearly all
 // must not make it walk the whole log.
 const (
-	missedWindow  = 20_000 // numbers a statement
-	missedWindows = 10
+	missedWindow  = 20_000 // numbers
+	missedWindows = 5
 )
 
 func (f *Feature) listMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput) (page.Page[Delivery], error) {
-	none := page.Page[Delivery]{}
+	none, org := page.Page[Delivery]{}, v.Scope().Organization
 	s, err := f.spanOf(ctx, v, in.EndpointID, in.Since)
 	if err != nil {
 		return none, err
 	}
 	end := s.Heard
 	if !in.Until.IsZero() {
-		last, err := numberAt(ctx, v, v.Scope().Organization, lastBefore, in.Until)
+		last, err := numberAt(ctx, v, org, lastBefore, in.Until)
 		if err != nil {
 			return none, err
 		}
@@ -152,9 +168,17 @@ func (f *Feature) listMissed(ctx context.Context, v tenant.View, in *listDeliver
 	if _, err := in.Position(ctx, &from); err != nil {
 		return none, err
 	}
-	rows, low, err := f.collectMissed(ctx, v, in, s, from)
+	found, low, err := f.collectMissed(ctx, v, in, s.First, from)
 	if err != nil {
 		return none, err
+	}
+	settings, err := tenant.List[applied](ctx, v, selectApplied, org, in.EndpointID)
+	if err != nil {
+		return none, err
+	}
+	rows := make([]Delivery, len(found))
+	for i, m := range found {
+		rows[i] = m.explain(in.EndpointID, settings)
 	}
 	out, err := api.Page(ctx, in.ListParams, rows, func(d Delivery) any { return *d.Sequence - 1 })
 	if err == nil && out.NextCursor == nil && low >= s.First {
@@ -163,41 +187,69 @@ func (f *Feature) listMissed(ctx context.Context, v tenant.View, in *listDeliver
 		out.NextCursor = &next
 	}
 	if err == nil && in.WantTotal() {
-		out.Total = new(int64)
-		*out.Total, err = tenant.Value[int64](ctx, v, countMissed, f.missedArgs(v, in, s.First-1, end)...)
+		out.Total, err = f.countMissed(ctx, v, in, s.First, end)
 	}
 	return out, err
 }
 
-// collectMissed reads limit+1 rows from a number downwards, window by window;
-// low is the number below which nothing was looked at.
-func (f *Feature) collectMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput, s span, from int64) (rows []Delivery, low int64, err error) {
-	rows, low = []Delivery{}, from
-	step := int64(missedWindow)
-	if in.Offset() > 0 { // rows that are skipped may be anywhere
-		step = from
-	}
-	for range missedWindows {
-		if low < s.First || len(rows) > in.Limit {
-			break
-		}
+// collectMissed reads limit+1 events from a number downwards, window by window;
+// low is the number from which on nothing was looked at.
+func (f *Feature) collectMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput, first, from int64) (rows []missed, low int64, err error) {
+	rows, low = []missed{}, from
+	skip := in.Offset()
+	for n := 0; low >= first && len(rows) <= in.Limit && (n < missedWindows || in.Page > 0); n++ {
 		high := low
-		low = max(s.First-1, high-step)
-		args := append(f.missedArgs(v, in, low, high), in.Limit+1-len(rows), in.Offset())
-		found, err := tenant.List[missed](ctx, v, listMissed, args...)
+		low = max(first-1, high-missedWindow)
+		found, err := f.missedIn(ctx, v, in, low, high)
 		if err != nil {
 			return nil, 0, err
 		}
-		for _, m := range found {
-			rows = append(rows, m.explained())
-		}
+		skipped := min(skip, len(found))
+		skip -= skipped
+		rows = append(rows, found[skipped:]...)
 	}
-	return rows, low, nil
+	return rows[:min(len(rows), in.Limit+1)], low, nil
 }
 
-func (f *Feature) missedArgs(v tenant.View, in *listDeliveriesInput, low, high int64) []any {
-	return []any{v.Scope().Organization, in.EndpointID, today().AddDate(0, 0, -f.RetentionDays), today().AddDate(0, 0, 1), low, high,
-		likes(in.Type), orNull(in.Since), orNull(in.Until)}
+func (f *Feature) countMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput, first, end int64) (*int64, error) {
+	if len(in.Type) == 0 && in.Since.IsZero() && in.Until.IsZero() {
+		had, err := tenant.Value[int64](ctx, v, countNumbersHad, f.numbersArgs(v, in.EndpointID, first-1, end)...)
+		n := max(0, end-first+1-had)
+		return &n, err
+	}
+	n := int64(0)
+	for high := end; high >= first; high = max(first-1, high-missedWindow) {
+		found, err := f.missedIn(ctx, v, in, max(first-1, high-missedWindow), high)
+		if err != nil {
+			return nil, err
+		}
+		n += int64(len(found))
+	}
+	return &n, nil
+}
+
+// missedIn returns the events above low and up to high that have no delivery,
+// newest first.
+func (f *Feature) missedIn(ctx context.Context, v tenant.View, in *listDeliveriesInput, low, high int64) ([]missed, error) {
+	numbers, err := tenant.Value[[]int64](ctx, v, selectNumbersHad, f.numbersArgs(v, in.EndpointID, low, high)...)
+	if err != nil {
+		return nil, err
+	}
+	had := make(map[int64]bool, len(numbers))
+	for _, n := range numbers {
+		had[n] = true
+	}
+	if int64(len(had)) == high-low {
+		return nil, nil
+	}
+	all, err := tenant.List[missed](ctx, v, selectNumbersLogged, v.Scope().Organization,
+		today().AddDate(0, 0, -f.RetentionDays), today().AddDate(0, 0, 1), low, high,
+		likes(in.Type), orNull(in.Since), orNull(in.Until))
+	return slices.DeleteFunc(all, func(m missed) bool { return had[m.Sequence] }), err
+}
+
+func (f *Feature) numbersArgs(v tenant.View, endpoint id.ID, low, high int64) []any {
+	return []any{v.Scope().Organization, endpoint, today().AddDate(0, 0, -f.RetentionDays-1), today().AddDate(0, 0, 1), low, high}
 }
 
 // floor is the least id of a time; no id is older than the clock of computers.

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// A delivery that waits for its next attempt may be under way right now: the
-	// queue's row is locked first, as whoever records an attempt does.
+	// A delivery that waits for its next attempt may be under way right now. Locks
+	// are taken in the order of who records an attempt: the endpoint's place in
+	// line, the queue, the delivery.
 	lockQueued = `select q.delivery_id from webhook_queue q
 		where q.tenant_id = $1 and q.endpoint_id = $2 and q.delivery_id = any($3::uuid[]) order by q.delivery_id for update`
 
@@ -121,6 +122,9 @@ func (f *Feature) replayDelivery(ctx context.Context, tx *tenant.Tx, in *deliver
 		return found, endpointDisabled()
 	case !d.There:
 		return found, fault.Conflictf("webhook_event_gone", "The event of this delivery is no longer in the log.")
+	}
+	if _, err := tenant.Value[bool](ctx, tx, lockDispatch, org, d.EndpointID); err != nil && !errors.Is(err, tenant.ErrNoRows) {
+		return found, err
 	}
 	if _, err := tenant.Values[id.ID](ctx, tx, lockQueued, org, d.EndpointID, []id.ID{in.DeliveryID}); err != nil {
 		return found, err
