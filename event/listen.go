@@ -16,6 +16,12 @@ const (
 	takeBatch    = `delete from event_batches where tenant_id = $1 and listener = $2 and position = (
 		select min(position) from event_batches where tenant_id = $1 and listener = $2)
 		returning event_ids, days`
+
+	// Waits for a relay that is at work: it may have counted on the job that is
+	// about to end.
+	awaitRelay  = `select pg_advisory_xact_lock_shared(7301, 1)`
+	moreBatches = `select exists (select from event_batches where tenant_id = $1 and listener = $2)`
+
 	selectBatch = `select ` + Cols + ` from event_log e
 		join unnest($2::uuid[], $3::date[]) with ordinality as b (id, day, n) on b.day = e.day and b.id = e.id
 		where e.tenant_id = $1 order by b.n`
@@ -63,8 +69,11 @@ func hearOne(ctx context.Context, db *tenant.DB, s tenant.Scope, l Listener) (mo
 		}
 		b, err := tenant.One[batch](ctx, tx, takeBatch, s.Organization, l.Name)
 		if errors.Is(err, tenant.ErrNoRows) {
-			more = false
-			return nil
+			if _, err := tenant.Exec(ctx, tx, awaitRelay); err != nil {
+				return err
+			}
+			more, err = tenant.Value[bool](ctx, tx, moreBatches, s.Organization, l.Name)
+			return err
 		}
 		if err != nil {
 			return err

@@ -30,6 +30,10 @@ var listen = jobs.Define[listenArgs]("event.listen")
 // relayBatch bounds one relay transaction and one batch of a listener.
 const relayBatch = 500
 
+// pace is the least time between two transactions of the relay that find
+// little: each costs the listeners' jobs, however few events it takes.
+const pace = 10 * time.Millisecond
+
 const relayEvents = `select tenant_id, listener, taken from relay_events($1, $2, $3)`
 
 type woken struct {
@@ -82,6 +86,9 @@ func (r *Relay) Run(ctx context.Context) {
 			}
 			if err != nil || n == 0 {
 				break
+			}
+			if n < relayBatch { // under a steady stream, some at a time
+				time.Sleep(pace)
 			}
 		}
 		select {

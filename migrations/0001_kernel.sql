@@ -158,7 +158,10 @@ begin
 		group by n.tenant_id, l.name
 		returning b.tenant_id, b.listener
 	)
+	-- A listener that has a batch waiting has a job too, and that one looks once
+	-- more before it ends. An old batch is one that keeps failing.
 	select x.tenant_id, x.listener, 0::bigint from batches x
+	where not exists (select from event_batches o where o.tenant_id = x.tenant_id and o.listener = x.listener and o.created_at > now() - interval '5 seconds')
 	union all
 	select null, null, count(*) from taken t having count(*) > 0;
 end $$;

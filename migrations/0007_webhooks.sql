@@ -259,7 +259,9 @@ comment on table webhook_replays is 'platform/webhooks: replays of an endpoint a
 select protect_tenant_table('webhook_replays');
 
 -- The drain that asks gets the endpoint that is due and whose organisation has
--- the fewest drains at work, so that one organisation never holds them all.
+-- the fewest drains at work, so that one organisation never holds them all. A
+-- row of nulls says that one is due whose row somebody holds just now: ask
+-- again.
 -- +goose StatementBegin
 create function claim_webhook_endpoint(lease_seconds integer, per_tenant integer)
 returns table (tenant_id uuid, endpoint_id uuid, fence bigint)
@@ -271,10 +273,16 @@ language sql security definer set search_path = guildhall, pg_temp as $$
 		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
 		order by coalesce(b.drains, 0), d.due_at limit 1
 		for update of d skip locked
+	), taken as (
+		update webhook_dispatch d set lease_until = clock_timestamp() + make_interval(secs => lease_seconds), fence = d.fence + 1, nudged_at = null
+		from pick p where d.tenant_id = p.tenant_id and d.endpoint_id = p.endpoint_id
+		returning d.tenant_id, d.endpoint_id, d.fence
 	)
-	update webhook_dispatch d set lease_until = clock_timestamp() + make_interval(secs => lease_seconds), fence = d.fence + 1
-	from pick p where d.tenant_id = p.tenant_id and d.endpoint_id = p.endpoint_id
-	returning d.tenant_id, d.endpoint_id, d.fence
+	select t.tenant_id, t.endpoint_id, t.fence from taken t
+	union all
+	select null, null, null where not exists (select from taken) and exists (
+		select from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
+		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant)
 $$;
 -- +goose StatementEnd
 alter function claim_webhook_endpoint(integer, integer) owner to guildhall_platform;
@@ -288,7 +296,7 @@ create function nudge_webhook_endpoints(most integer) returns setof uuid
 language sql security definer set search_path = guildhall, pg_temp as $$
 	with due as (
 		select d.tenant_id, d.endpoint_id from webhook_dispatch d
-		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '10 seconds' or d.nudged_at < d.due_at)
+		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
 		order by d.due_at limit most
 		for update skip locked
 	)

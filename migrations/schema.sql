@@ -34,10 +34,16 @@ AS $function$
 		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
 		order by coalesce(b.drains, 0), d.due_at limit 1
 		for update of d skip locked
+	), taken as (
+		update webhook_dispatch d set lease_until = clock_timestamp() + make_interval(secs => lease_seconds), fence = d.fence + 1, nudged_at = null
+		from pick p where d.tenant_id = p.tenant_id and d.endpoint_id = p.endpoint_id
+		returning d.tenant_id, d.endpoint_id, d.fence
 	)
-	update webhook_dispatch d set lease_until = clock_timestamp() + make_interval(secs => lease_seconds), fence = d.fence + 1
-	from pick p where d.tenant_id = p.tenant_id and d.endpoint_id = p.endpoint_id
-	returning d.tenant_id, d.endpoint_id, d.fence
+	select t.tenant_id, t.endpoint_id, t.fence from taken t
+	union all
+	select null, null, null where not exists (select from taken) and exists (
+		select from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
+		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant)
 $function$;
 alter function claim_webhook_endpoint(integer,integer) owner to guildhall_platform;
 revoke execute on function claim_webhook_endpoint(integer,integer) from public;
@@ -228,7 +234,7 @@ CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer)
 AS $function$
 	with due as (
 		select d.tenant_id, d.endpoint_id from webhook_dispatch d
-		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '10 seconds' or d.nudged_at < d.due_at)
+		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
 		order by d.due_at limit most
 		for update skip locked
 	)
@@ -564,7 +570,10 @@ begin
 		group by n.tenant_id, l.name
 		returning b.tenant_id, b.listener
 	)
+	-- A listener that has a batch waiting has a job too, and that one looks once
+	-- more before it ends. An old batch is one that keeps failing.
 	select x.tenant_id, x.listener, 0::bigint from batches x
+	where not exists (select from event_batches o where o.tenant_id = x.tenant_id and o.listener = x.listener and o.created_at > now() - interval '5 seconds')
 	union all
 	select null, null, count(*) from taken t having count(*) > 0;
 end $function$;

@@ -14,12 +14,18 @@ import (
 const (
 	// The update locks the row until commit: what enqueues and what finishes a
 	// drain or a subject's head take turns on it.
-	wakeEndpoints = `update webhook_dispatch d
-		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = now()
-		from webhook_endpoints e
-		where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[]) and e.tenant_id = d.tenant_id and e.id = d.endpoint_id
-		and e.enabled and e.deleted_at is null
-		returning d.lease_until is null or d.lease_until <= clock_timestamp()`
+	// Nobody is sent where a drain is at work, or on its way.
+	wakeEndpoints = `with now_due as (
+			select d.endpoint_id, (d.lease_until is null or d.lease_until <= clock_timestamp())
+				and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds') as alone
+			from webhook_dispatch d join webhook_endpoints e on e.tenant_id = d.tenant_id and e.id = d.endpoint_id
+			where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[]) and e.enabled and e.deleted_at is null
+			for update of d
+		)
+		update webhook_dispatch d
+		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = case when n.alone then now() else d.nudged_at end
+		from now_due n where d.tenant_id = $1 and d.endpoint_id = n.endpoint_id
+		returning n.alone`
 
 	// Where the endpoint is ordered by subject, only the first of a subject is
 	// ever due; the others wait at infinity until it is their turn.
@@ -150,21 +156,34 @@ func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int,
 
 // claimed is an endpoint under lease; fence tells this lease from later ones.
 type claimed struct {
-	Organization id.ID `db:"tenant_id"`
-	Endpoint     id.ID `db:"endpoint_id"`
-	Fence        int64 `db:"fence"`
+	Organization id.ID
+	Endpoint     id.ID
+	Fence        int64
+}
+
+// claimRow is an answer to who asks for an endpoint; nulls mean to ask again.
+type claimRow struct {
+	Organization *id.ID `db:"tenant_id"`
+	Endpoint     *id.ID `db:"endpoint_id"`
+	Fence        *int64 `db:"fence"`
 }
 
 func (f *Feature) drainDue(ctx context.Context, db *tenant.DB) error {
+	wait := time.Millisecond
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
-		due, err := tenant.List[claimed](ctx, db.Global(), claim, int(lease.Seconds()), drainsOfTenant)
-		if err != nil {
+		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), drainsOfTenant)
+		switch {
+		case err != nil:
 			return fmt.Errorf("webhooks.drain: claim: %w", err)
-		}
-		if len(due) == 0 {
+		case len(due) == 0:
 			return nil
+		case due[0].Endpoint == nil:
+			wait = min(2*wait, 50*time.Millisecond)
+			time.Sleep(wait) // an event is being fanned out to it
+			continue
 		}
-		if err := f.drainOne(ctx, db, due[0]); err != nil {
+		wait = time.Millisecond
+		if err := f.drainOne(ctx, db, claimed{*due[0].Organization, *due[0].Endpoint, *due[0].Fence}); err != nil {
 			return err
 		}
 	}
