@@ -257,6 +257,23 @@ func TestProjectsStateInUse(t *testing.T) {
 	ann.get(task).want(200)
 }
 
+// Tasks of an archived project rest, whatever becomes of its states.
+func TestProjectsStatesOfAnArchive(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	task := "/v1/tasks/" + b.task(m{"title": "x", "status": "review"}).str("id")
+	project := "/v1/projects/" + b.web
+	b.ann.patch(project, m{"status": "archived"}).want(200)
+	b.ann.delete(project + "/states/review?replace_with=done").want(409).code("project_archived")
+	b.ann.delete(project + "/states/review").want(409).code("state_in_use")
+	b.ann.delete(project + "/states/cancelled").want(204)
+	if got := b.ann.get(task).want(200); got.str("status") != "review" || got.num("version") != 1 {
+		t.Errorf("the task changed: %s", got.body)
+	}
+	b.ann.patch(project, m{"status": "active"}).want(200)
+	b.ann.delete(project + "/states/review?replace_with=done").want(204)
+}
+
 func TestProjectsVisibilityChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -161,6 +161,6 @@ func (f *Feature) stateOperations(r *api.Router) {
 		Doc:   "Renames, colors or moves a state, or makes it the default. Its key and group never change: make another state for that. Needs the role lead.",
 		Emits: api.Events(StatesChanged.Type), Errors: []string{"409 state_is_default"}}, f.patchState)
 	api.Write(r, api.Op{ID: "delete-project-state", Route: "DELETE /projects/{project_id}/states/{state_key}", Can: Write, Summary: "Delete a workflow state",
-		Doc:   "Removes a state. If tasks are in it, replace_with names the state that they get. Needs the role lead.",
-		Emits: api.Events(StatesChanged.Type), Errors: []string{"409 state_in_use", "409 state_is_default"}}, f.removeState)
+		Doc:   "Removes a state. If tasks are in it, replace_with names the state that they get; the tasks of an archived project cannot change. Needs the role lead.",
+		Emits: api.Events(StatesChanged.Type), Errors: []string{"409 project_archived", "409 state_in_use", "409 state_is_default"}}, f.removeState)
 }

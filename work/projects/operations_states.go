@@ -25,16 +25,17 @@ func (f *Feature) state(ctx context.Context, v tenant.View, in *statePath) (Work
 
 // changeStates lets a lead change the workflow, of which fn gets a copy, and
 // tells of it as a whole; fn may add to what is told.
-func changeStates(ctx context.Context, tx *tenant.Tx, project id.ID, fn func([]WorkflowState, *ProjectStates) error) ([]WorkflowState, error) {
+func changeStates(ctx context.Context, tx *tenant.Tx, project id.ID, fn func(Project, []WorkflowState, *ProjectStates) error) ([]WorkflowState, error) {
 	told := ProjectStates{ProjectID: project}
-	if _, err := held(ctx, tx, project, work.Lead); err != nil {
+	p, err := held(ctx, tx, project, work.Lead)
+	if err != nil {
 		return nil, err
 	}
 	before, err := workflow(ctx, tx, project)
 	if err != nil {
 		return nil, err
 	}
-	if err := fn(slices.Clone(before), &told); err != nil {
+	if err := fn(p, slices.Clone(before), &told); err != nil {
 		return nil, err
 	}
 	if told.States, err = workflow(ctx, tx, project); err != nil {
@@ -45,7 +46,7 @@ func changeStates(ctx context.Context, tx *tenant.Tx, project id.ID, fn func([]W
 
 // changeState is changeStates for one state, which it returns.
 func changeState(ctx context.Context, tx *tenant.Tx, project id.ID, key string, fn func([]WorkflowState) error) (WorkflowState, error) {
-	after, err := changeStates(ctx, tx, project, func(s []WorkflowState, _ *ProjectStates) error { return fn(s) })
+	after, err := changeStates(ctx, tx, project, func(_ Project, s []WorkflowState, _ *ProjectStates) error { return fn(s) })
 	if err != nil {
 		return WorkflowState{}, err
 	}
@@ -133,7 +134,7 @@ func (f *Feature) patchState(ctx context.Context, tx *tenant.Tx, in *patchState)
 // removeState gives the tasks of the state to another one first, if the caller
 // names it. Without that the foreign key of tasks decides.
 func (f *Feature) removeState(ctx context.Context, tx *tenant.Tx, in *removeState) (api.None, error) {
-	_, err := changeStates(ctx, tx, in.ProjectID, func(states []WorkflowState, told *ProjectStates) error {
+	_, err := changeStates(ctx, tx, in.ProjectID, func(p Project, states []WorkflowState, told *ProjectStates) error {
 		at := indexOf(states, in.StateKey)
 		switch {
 		case at < 0:
@@ -144,6 +145,9 @@ func (f *Feature) removeState(ctx context.Context, tx *tenant.Tx, in *removeStat
 		case in.ReplaceWith == in.StateKey || indexOf(states, in.ReplaceWith) < 0:
 			return errNoState("query.replace_with")
 		case f.tasks != nil:
+			if err := p.access().Write(); err != nil {
+				return err
+			}
 			if err := f.tasks.Replace(ctx, tx, in.ProjectID, in.StateKey, in.ReplaceWith); err != nil {
 				return err
 			}
