@@ -228,7 +228,7 @@ func (c *call) sum(body []byte) {
 		return
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s?%s\n", c.op.Method(), c.url.Path, c.url.RawQuery)
+	fmt.Fprintf(h, "%s\n%s?%s\n%s\n", c.op.Method(), c.url.Path, c.url.RawQuery, c.header("If-Match"))
 	h.Write(body)
 	c.hash = h.Sum(nil)
 }

@@ -199,6 +199,21 @@ func TestTasksIdempotency(t *testing.T) {
 }
 
 // TestTasksConcurrentCreates makes many tasks in one project at once.
+// What a request asks of the row's version is part of the request.
+func TestTasksIdempotencyKnowsIfMatch(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	task := "/v1/tasks/" + b.task(m{"title": "x"}).str("id")
+	change := func(match string) *reply {
+		return b.ann.patch(task, m{"title": "y"}, "Idempotency-Key: key-2", "If-Match: "+match)
+	}
+	change(`"1"`).want(200)
+	if got := change(`"1"`).want(200); got.header("Idempotency-Replayed") != "true" {
+		t.Error("the repeat was not a replay")
+	}
+	change(`"2"`).want(422).code("idempotency_mismatch")
+}
+
 func TestTasksConcurrentCreates(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)
