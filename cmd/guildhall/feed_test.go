@@ -236,14 +236,14 @@ func TestFeedParameters(t *testing.T) {
 }
 
 // A stretch of events that the caller may not see, longer than one statement
-// looks through, neither hides what follows nor is walked by the client.
+// looks through, does not hide what follows, and no request walks all of it.
 func TestFeedPassesALongHiddenStretch(t *testing.T) {
 	t.Parallel()
 	p := newWorkplace(t)
 	secret := p.ann.post("/v1/projects", m{"name": "Secret", "visibility": "private"}).want(201).str("id")
 	p.settle()
 	_, cursor := drain(t, p.ben, "", "")
-	const n = 4500
+	const n = 23_500 // of which one request looks through 20,000
 	p.sql(`insert into event_log (tenant_id, day, id, sequence, type, public, schema_version, subject_type, subject_id, project_id,
 			actor_kind, operation, request_id, source_address, occurred_at, data)
 		select $1, (now() at time zone 'UTC')::date, gen_random_uuid(), c.last_sequence + g, 'project.updated', true, 1, 'project', $2, $2, 'system', 'x', 'x', '', now(), '{}'
@@ -255,8 +255,16 @@ func TestFeedPassesALongHiddenStretch(t *testing.T) {
 	p.newTask(p.project, "after the stretch")
 	p.settle()
 	r := p.ben.get("/v1/events?after=" + cursor).want(200)
+	if r.len("data") != 0 || r.str("next_cursor") == cursor {
+		t.Fatalf("one request looks through all of it: %s", r.body)
+	}
+	r = p.ben.get("/v1/events?after=" + r.str("next_cursor")).want(200)
 	if r.len("data") != 1 || r.str("data.0.data.title") != "after the stretch" {
 		t.Fatalf("%s", r.body)
+	}
+	end := r.str("next_cursor")
+	if r = p.ben.get("/v1/events?after=" + end).want(200); r.len("data") != 0 || r.str("next_cursor") != end {
+		t.Fatalf("at the end: %s", r.body)
 	}
 	all, _ := drain(t, p.ann, "limit=200", "")
 	gapFree(t, all, 1, int64(len(all)))

@@ -18,11 +18,14 @@ import (
 const (
 	window     = 2000 // numbers
 	windowDays = 8
+	// windows bounds one request: who sees little of a long stretch is led
+	// through it by the cursor.
+	windows = 10
 )
 
 // feed is the list envelope of the pull feed: its cursor is never null.
 type feed struct {
-	Data       []event.Event `json:"data" nullable:"false" maxItems:"200" doc:"Events in the order of their numbers; none when there is nothing new."`
+	Data       []event.Event `json:"data" nullable:"false" maxItems:"200" doc:"Events in the order of their numbers; none with the cursor that was sent when there is nothing new; none with another cursor while the way leads through what the caller may not see."`
 	NextCursor string        `json:"next_cursor" maxLength:"2048" doc:"Poll with it as after."`
 }
 
@@ -61,12 +64,13 @@ func readFeed(ctx context.Context, v tenant.View, in *listEvents) (feed, error) 
 	return feed{Data: rows, NextCursor: next}, err
 }
 
-// follow reads on from a place until it has events or is at the end. Numbers
+// follow reads on from a place until it has events, is at the end or has looked
+// through enough for one request; the place that it returns tells which. Numbers
 // have no gap and become visible in order, so what a statement sees below its
 // last event is all there will ever be.
 func follow(ctx context.Context, v tenant.View, at place, w wanted, subjects []string, limit int) ([]event.Event, place, error) {
 	org := v.Scope().Organization
-	for {
+	for range windows {
 		var rows []event.Event
 		var end []numbered
 		// A smaller number is at most a day later than a larger one: all that
@@ -98,6 +102,7 @@ func follow(ctx context.Context, v tenant.View, at place, w wanted, subjects []s
 			return rows, at, nil
 		}
 	}
+	return []event.Event{}, at, nil
 }
 
 type eventPath struct {

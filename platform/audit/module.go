@@ -44,7 +44,7 @@ func (f *Feature) operations(r *api.Router) {
 		Summary: "Poll the feed of events",
 		Doc: "Public events in the order of their numbers, without gaps for a caller who sees everything. " +
 			"Poll with after = next_cursor of the answer before; an event whose transaction commits late is never missed. " +
-			"No data means that there is nothing new.",
+			"No data and the cursor that was sent mean that there is nothing new; with another cursor, go on with it at once.",
 	}, readFeed)
 	api.Read(r, api.Op{
 		ID: "get-event", Route: "GET /events/{event_id}", Can: readEvents,
