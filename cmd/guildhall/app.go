@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -40,6 +39,7 @@ type app struct {
 	workers   *jobs.Workers
 	wake      chan struct{}
 	notReady  atomic.Pointer[string]
+	readiness lately
 }
 
 // role is which parts run.
@@ -207,32 +207,3 @@ func (a *app) close() {
 		a.db.Close()
 	}
 }
-
-// ready says why the instance should get no traffic, or nil.
-func (a *app) ready(ctx context.Context) error {
-	if why := a.notReady.Load(); why != nil {
-		return errors.New(*why)
-	}
-	type state struct {
-		Waiting int     `db:"waiting"`
-		Oldest  float64 `db:"oldest_seconds"`
-		Ahead   int     `db:"ahead"`
-		Version int64   `db:"version"`
-	}
-	s, err := tenant.One[state](ctx, a.db.Global(), selectReadiness)
-	switch {
-	case err != nil:
-		a.log.WarnContext(ctx, "not ready", "error", err)
-		return errors.New("the database does not answer")
-	case s.Version < latestMigration(): // a newer one is safe: migrations come before the deploy
-		return fmt.Errorf("the database is at migration %d, this binary needs %d: run guildhall migrate up", s.Version, latestMigration())
-	case s.Oldest > 60:
-		return fmt.Errorf("the event relay is %.0f seconds behind: is guildhall work running?", s.Oldest)
-	case s.Ahead < 2:
-		return errors.New("the event log has no partitions for the coming days: is guildhall work running?")
-	}
-	return nil
-}
-
-const selectReadiness = `select p.waiting, p.oldest_seconds, event_partitions_ahead() as ahead,
-	(select max(version_id) from goose_db_version where is_applied) as version from pending_events() p`

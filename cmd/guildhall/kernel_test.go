@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -246,5 +249,41 @@ func TestNamesCanBeRead(t *testing.T) {
 	}
 	if got := b.ann.patch(task, m{"title": "\u00a0x y\u3000", "labels": []string{"two\u00a0 words"}}).want(200); got.str("title") != "x y" || got.str("labels.0") != "two words" {
 		t.Errorf("tidied: %s", got.body)
+	}
+}
+
+// Any number of probes at once ask the database once.
+func TestReadinessIsAskedOnceASecond(t *testing.T) {
+	t.Parallel()
+	var l lately
+	var asked atomic.Int32
+	boom := errors.New("boom")
+	question := func() error { asked.Add(1); return boom }
+	var g errgroup.Group
+	for range 50 {
+		g.Go(func() error {
+			if err := l.ask(time.Hour, question); !errors.Is(err, boom) {
+				return fmt.Errorf("answered %v", err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil || asked.Load() != 1 {
+		t.Errorf("asked %d times, %v", asked.Load(), err)
+	}
+	if err := l.ask(0, func() error { return nil }); err != nil {
+		t.Errorf("an old answer was given: %v", err)
+	}
+
+	w := newWorld(t)
+	for range 3 {
+		if r, err := w.nobody().try("GET", "/readyz", nil); err != nil || r.status != http.StatusOK {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	w.app.readiness.asked = time.Time{}
+	w.app.db.Close()
+	if r, err := w.nobody().try("GET", "/readyz", nil); err != nil || r.status != http.StatusServiceUnavailable {
+		t.Fatalf("without a database: %+v, %v", r, err)
 	}
 }
