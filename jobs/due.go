@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -15,9 +16,11 @@ const takeDue = `update river.river_job set state = 'completed', finalized_at = 
 		and kind = any($1) order by priority, id limit 100 for update skip locked)
 	returning id, kind, attempt, args`
 
+const stayDue = `update river.river_job set state = 'available', finalized_at = null where id = $1`
+
 // RunDue runs every due job in this goroutine, one after the other, and
 // returns how many. It is for tests and commands that want "a moment later"
-// now; a job that fails is reported, not retried.
+// now; a job that fails is reported and stays due.
 func (w *Workers) RunDue(ctx context.Context) (int, error) {
 	found := 0
 	for _, d := range w.ticks {
@@ -56,7 +59,11 @@ func (w *Workers) RunDue(ctx context.Context) (int, error) {
 			return 0, fmt.Errorf("jobs.RunDue: %w", err)
 		}
 		if err := w.defs[d.Kind].work(ctx, w.db, e.Organization, e.Args, Info{ID: d.ID, Attempt: d.Attempt}); err != nil {
-			return len(all), fmt.Errorf("jobs.RunDue: %s: %w", d.Kind, err)
+			err = fmt.Errorf("jobs.RunDue: %s: %w", d.Kind, err)
+			if _, again := w.db.Pool().Exec(ctx, stayDue, d.ID); again != nil {
+				err = errors.Join(err, again)
+			}
+			return len(all), err
 		}
 	}
 	return found + len(all), nil

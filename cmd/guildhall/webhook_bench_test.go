@@ -270,7 +270,7 @@ func BenchmarkRatioWebhookWrite(b *testing.B) {
 		with.hook(s.url, nil)
 	}
 	post := func(c *client) func() error {
-		project := c.post("/v1/projects", m{"name": "P", "key": "P"}).want(201).str("id")
+		project := c.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
 		return fetch(c, "POST", "/v1/projects/"+project+"/tasks", `{"title":"x"}`)
 	}
 	ratio(b, "POST task with three endpoints / with none (<= 1.15)", 9, 400, 1, false, post(without), post(with))

@@ -133,7 +133,7 @@ func TestWebhookSignaturesVerifyElsewhere(t *testing.T) {
 		r.got = nil
 		r.mu.Unlock()
 		for i := range 5 {
-			ada.post("/v1/projects/"+project+"/tasks", m{"title": fmt.Sprintf("Tile %d: ü \u2028 <b>", i)}).want(201)
+			ada.post("/v1/projects/"+project+"/tasks", m{"title": fmt.Sprintf("Tile %d: ü <b>", i), "description": "\u2028 \\ \""}).want(201)
 		}
 		w.settle()
 		got := r.accepted()
