@@ -71,8 +71,16 @@ create table login_throttles (
 	last_failed_at timestamptz not null,
 	blocked_until timestamptz not null
 );
-comment on table login_throttles is 'platform/identity: failed log-ins per account and per address; the subject is a MAC, not the address';
+comment on table login_throttles is 'platform/identity: failed log-ins per account, per network and per both; the subject is a MAC, not the address';
 grant select, insert, update, delete on login_throttles to guildhall_app;
+
+create table login_sources (
+	subject text not null constraint login_sources_pkey primary key,
+	last_login_at timestamptz not null
+);
+create index login_sources_age on login_sources (last_login_at);
+comment on table login_sources is 'platform/identity: from which networks who logged in lately; the subject is a MAC of both';
+grant select, insert, update, delete on login_sources to guildhall_app;
 
 create table identity_log (
 	id uuid not null constraint identity_log_pkey primary key,

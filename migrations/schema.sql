@@ -959,6 +959,15 @@ create policy tenant on labels to guildhall_app using (tenant_id = (( SELECT cur
 grant delete, insert, select, update on labels to guildhall_app;
 comment on table labels is 'work/tasks: words that tasks of a project carry; made on first use; name_key is the folded name';
 
+create table login_sources (
+	subject text not null,
+	last_login_at timestamp with time zone not null,
+	constraint login_sources_pkey PRIMARY KEY (subject)
+);
+CREATE INDEX login_sources_age ON login_sources USING btree (last_login_at);
+grant delete, insert, select, update on login_sources to guildhall_app;
+comment on table login_sources is 'platform/identity: from which networks who logged in lately; the subject is a MAC of both';
+
 create table login_throttles (
 	subject text not null,
 	failures integer not null,
@@ -967,7 +976,7 @@ create table login_throttles (
 	constraint login_throttles_pkey PRIMARY KEY (subject)
 );
 grant delete, insert, select, update on login_throttles to guildhall_app;
-comment on table login_throttles is 'platform/identity: failed log-ins per account and per address; the subject is a MAC, not the address';
+comment on table login_throttles is 'platform/identity: failed log-ins per account, per network and per both; the subject is a MAC, not the address';
 
 create table mail_tokens (
 	id uuid not null,

@@ -1,6 +1,6 @@
 // Package identity knows people: how they register, log in, stay logged in and
 // prove an address. It owns the tables users, sessions, signing_keys,
-// mail_tokens, login_throttles and identity_log, none of which belongs to an
+// mail_tokens, login_throttles, login_sources and identity_log, none of which belongs to an
 // organisation.
 //
 // A log-in is a session. Its access tokens are JWTs that live for 15 minutes

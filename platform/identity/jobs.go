@@ -11,9 +11,9 @@ import (
 const purgeBatch = 5000
 
 // purge deletes what is over: sessions and links that no longer open anything,
-// counters that were quiet for a day, facts older than 400 days.
+// counters that were quiet for a day, sources of log-ins older than 90, facts older than 400 days.
 func purge(ctx context.Context, db *tenant.DB) error {
-	for _, sql := range []string{purgeSessions, purgeMailTokens, purgeThrottles, purgeLog, purgeSigningKeys} {
+	for _, sql := range []string{purgeSessions, purgeMailTokens, purgeThrottles, purgeSources, purgeLog, purgeSigningKeys} {
 		for n := int64(purgeBatch); n == purgeBatch; {
 			err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) (err error) {
 				n, err = tenant.Exec(ctx, tx, sql, purgeBatch)

@@ -190,7 +190,7 @@ func (f *Feature) reset(ctx context.Context, in *resetInput) (Message, error) {
 		if err != nil {
 			return err
 		}
-		if _, err := tenant.Exec(ctx, tx, forgetFailures, f.throttlesOf(addr.key, "").account); err != nil {
+		if err := f.throttlesOf(addr.key, api.SourceAddress(ctx)).forget(ctx, tx); err != nil {
 			return err
 		}
 		return f.afterPassword(ctx, tx, l.User, id.Nil, factPasswordReset)

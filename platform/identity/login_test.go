@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -71,6 +72,43 @@ func TestAddressIsThrottled(t *testing.T) {
 	b.exec(`update login_throttles set failures = 60, blocked_until = now() + interval '1 hour' where subject = $1`, b.f.throttlesOf("", "2001:db8::1").source)
 	try("dan@example.com", "not the password", "[2001:db8::2]:1").want(429)
 	try("dan@example.com", "not the password", "[2001:db8:0:1::2]:1").want(401)
+}
+
+// Nobody keeps a person out of his account: who guesses shuts his own door, and
+// many who guess shut that of networks which the account does not know.
+func TestOthersDoNotShutAnAccount(t *testing.T) {
+	b := setup(t)
+	b.person("ann@example.com")
+	try := func(password, from string) *reply {
+		return b.post("/v1/auth/login", "", m{"email": "ann@example.com", "password": password}, "from", from)
+	}
+	try(goodPassword, "192.0.2.7:1").want(200)
+	for range freeForPair {
+		try("not the password", "198.51.100.1:1").want(401)
+	}
+	b.exec(`update login_throttles set blocked_until = now() + interval '1 hour' where failures >= $1`, freeForPair)
+	try(goodPassword, "198.51.100.1:1").want(429)
+	try(goodPassword, "192.0.2.7:1").want(200)
+	try(goodPassword, "203.0.113.9:1").want(200) // a new place is as good
+
+	for i := range freeForAccount {
+		b.exec(`update login_throttles set blocked_until = 'epoch'`)
+		try("not the password", fmt.Sprintf("198.51.100.%d:1", 10+i/4)).want(401)
+	}
+	b.exec(`update login_throttles set blocked_until = now() + interval '1 hour' where failures >= $1`, freeForAccount)
+	try(goodPassword, "198.51.100.200:1").want(429)
+	try("not the password", "192.0.2.7:1").want(401)
+	try(goodPassword, "192.0.2.7:1").want(200)
+	// Where the person proves who he is, the doors open again.
+	try(goodPassword, "198.51.100.200:1").want(200)
+
+	b.exec(`update login_sources set last_login_at = now() - interval '91 days'`)
+	if err := purge(context.Background(), b.app); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.number(`select count(*) from login_sources`); n != 0 {
+		t.Errorf("%d sources are known for ever", n)
+	}
 }
 
 func TestGuessesAtOnceAreCounted(t *testing.T) {

@@ -159,8 +159,8 @@ func (f *Feature) authOperations(r *api.Router) {
 		ID: "login", Route: "POST /auth/login", Access: api.Public, Secret: true, Status: 200,
 		Errors:  []string{"401 invalid_credentials", "429 rate_limited"},
 		Summary: "Log in",
-		Doc: "Opens a session and answers with its first pair of tokens. Failed attempts slow down further ones, " +
-			"per account and per address: see Retry-After.",
+		Doc: "Opens a session and answers with its first pair of tokens. Failed attempts slow down further ones from the same address, " +
+			"and very many of them everywhere but where the person logged in before: see Retry-After.",
 	}, f.login)
 	api.Call(r, api.Op{
 		ID: "refresh-session", Route: "POST /auth/refresh", Access: api.Public, Secret: true, Status: 200,

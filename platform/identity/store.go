@@ -89,7 +89,12 @@ const (
 		where t.blocked_until <= clock_timestamp()
 		returning failures`
 	selectBlocked  = `select extract(epoch from blocked_until - clock_timestamp())::float8 from login_throttles where subject = $1`
-	forgetFailures = `delete from login_throttles where subject = $1`
+	forgetFailures = `delete from login_throttles where subject = any($1::text[])`
+
+	// Most attempts come from where the account was used a while ago.
+	selectKnownSource = `select exists (select from login_sources where subject = $1 and last_login_at > now() - interval '90 days')`
+	noteSource        = `insert into login_sources as s (subject, last_login_at) values ($1, now())
+		on conflict (subject) do update set last_login_at = excluded.last_login_at where s.last_login_at < now() - interval '1 hour'`
 	forgiveAttempt = `update login_throttles set failures = greatest(failures - 1, 0), blocked_until = 'epoch' where subject = $1`
 )
 
@@ -117,6 +122,7 @@ const (
 		or s.rotated_at < now() - interval '30 days' or s.revoked_at < now() - interval '30 days' limit $1)`
 	purgeMailTokens  = `delete from mail_tokens where id in (select t.id from mail_tokens t where t.expires_at < now() - interval '1 day' limit $1)`
 	purgeThrottles   = `delete from login_throttles where subject in (select t.subject from login_throttles t where t.last_failed_at < now() - interval '1 day' limit $1)`
+	purgeSources     = `delete from login_sources where subject in (select s.subject from login_sources s where s.last_login_at < now() - interval '90 days' limit $1)`
 	purgeLog         = `delete from identity_log where id in (select l.id from identity_log l where l.occurred_at < now() - interval '400 days' limit $1)`
 	purgeSigningKeys = `delete from signing_keys where id in (select k.id from signing_keys k where k.verifies_until < now() limit $1)`
 )

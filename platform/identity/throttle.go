@@ -12,20 +12,34 @@ import (
 )
 
 // How many failures are free before each one closes the door for a while.
+//
+// Who guesses at an account shuts the door of his own network. The account as a
+// whole has a door of its own, against guesses from many networks; it stays open
+// to those from which the person logged in lately, so nobody can be kept out of
+// his account by others.
 const (
-	freeForAccount = 5
-	freeForAddress = 50
+	freeForPair    = 5   // of one account from one network
+	freeForSource  = 50  // of any accounts from one network
+	freeForAccount = 100 // of one account from networks that it does not know
 )
 
-// throttles are the two counters of an attempt. They are named by a MAC, so
-// that the table holds nobody's address.
-type throttles struct{ account, source string }
+// throttles are the counters of an attempt, and the name under which its source
+// is known. All are named by a MAC, so that no table holds anybody's address.
+type throttles struct{ pair, source, account, known string }
 
 func (f *Feature) throttlesOf(emailKey, sourceAddress string) throttles {
-	name := func(kind, s string) string {
-		return hex.EncodeToString(f.keys.MAC("throttle", []byte(kind), []byte(s)))
+	name := func(kind string, parts ...string) string {
+		bytes := [][]byte{[]byte(kind)}
+		for _, p := range parts {
+			bytes = append(bytes, []byte(p))
+		}
+		return hex.EncodeToString(f.keys.MAC("throttle", bytes...))
 	}
-	return throttles{account: name("account", emailKey), source: name("address", network(sourceAddress))}
+	from := network(sourceAddress)
+	return throttles{
+		pair: name("pair", emailKey, from), source: name("address", from), account: name("account", emailKey),
+		known: name("known", emailKey, from),
+	}
 }
 
 // network is what one customer of a provider holds: an IPv4 address or a /64.
@@ -49,10 +63,18 @@ func network(s string) string {
 // exist and those that do not, or refuses it. It comes before the password is
 // looked at: guesses sent at once cannot overtake the count.
 func (t throttles) claim(ctx context.Context, tx *tenant.GlobalTx) error {
+	known, err := tenant.Value[bool](ctx, tx, selectKnownSource, t.known)
+	if err != nil {
+		return err
+	}
 	for _, c := range []struct {
 		subject string
 		free    int
-	}{{t.source, freeForAddress}, {t.account, freeForAccount}} {
+		open    bool
+	}{{t.source, freeForSource, false}, {t.pair, freeForPair, false}, {t.account, freeForAccount, known}} {
+		if c.open {
+			continue
+		}
 		_, err := tenant.Value[int](ctx, tx, claimAttempt, c.subject, c.free)
 		if errors.Is(err, tenant.ErrNoRows) {
 			return closed(ctx, tx, c.subject)
@@ -74,12 +96,22 @@ func closed(ctx context.Context, tx *tenant.GlobalTx, subject string) error {
 	return busy
 }
 
-// succeed takes the claim back: the account starts afresh, the address loses
-// this one attempt, so that a log-in of one's own does not wipe out guesses.
+// succeed takes the claim back: the account starts afresh and knows the source
+// from now on; the network loses this one attempt, so that a log-in of one's own
+// does not wipe out guesses.
 func (t throttles) succeed(ctx context.Context, tx *tenant.GlobalTx) error {
 	if _, err := tenant.Exec(ctx, tx, forgiveAttempt, t.source); err != nil {
 		return err
 	}
-	_, err := tenant.Exec(ctx, tx, forgetFailures, t.account)
+	if err := t.forget(ctx, tx); err != nil {
+		return err
+	}
+	_, err := tenant.Exec(ctx, tx, noteSource, t.known)
+	return err
+}
+
+// forget opens the doors of the account, as far as they are closed here.
+func (t throttles) forget(ctx context.Context, tx *tenant.GlobalTx) error {
+	_, err := tenant.Exec(ctx, tx, forgetFailures, []string{t.account, t.pair})
 	return err
 }
