@@ -266,6 +266,7 @@ select protect_tenant_table('webhook_replays');
 create function claim_webhook_endpoint(lease_seconds integer, per_tenant integer)
 returns table (tenant_id uuid, endpoint_id uuid, fence bigint)
 language sql security definer set search_path = guildhall, pg_temp as $$
+	select set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
 	), pick as (

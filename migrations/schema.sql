@@ -27,6 +27,7 @@ CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds intege
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
+	select set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
 	), pick as (

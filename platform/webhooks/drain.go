@@ -20,7 +20,12 @@ const (
 	renewEvery  = 10 * time.Second // a third of the lease
 	flushAfter  = 4 * time.Millisecond
 	flushAtMost = 100
-	heldAtMost  = 500 // sent and not recorded: the database is the slower side
+	// Events of a steady stream come a moment apart, and to give the endpoint back
+	// and take it again costs more than to look once more.
+	lingerFor   = 15 * time.Millisecond
+	lingerTimes = 4
+
+	heldAtMost = 500 // sent and not recorded: the database is the slower side
 )
 
 const (
@@ -95,6 +100,7 @@ type draining struct {
 	until   time.Time // when this drain yields
 	leased  time.Time // until when the endpoint is certainly ours
 	stop    bool      // send no more
+	linger  int       // how often to look again when nothing is due
 }
 
 // drainOne serves a claimed endpoint for a while and gives it back.
@@ -163,8 +169,12 @@ func (d *draining) run(ctx context.Context) error {
 			}
 		}
 		d.record(ctx)
-		if d.inFlight == 0 && !d.busy && len(d.done) == 0 && (len(d.buffer) == 0 || d.stop || ctx.Err() != nil || time.Now().After(d.until)) {
-			return failed
+		if over := failed != nil || d.stop || ctx.Err() != nil || time.Now().After(d.until); d.inFlight == 0 && !d.busy && len(d.done) == 0 && (over || len(d.buffer) == 0) {
+			if over || d.linger == 0 {
+				return failed
+			}
+			d.linger--
+			wait = lingerFor
 		}
 		var tick <-chan time.Time
 		if wait = d.nextTick(wait); wait > 0 {
@@ -237,6 +247,7 @@ func (d *draining) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.linger = lingerTimes
 	for _, row := range rows {
 		i := &item{waitingRow: row}
 		d.held[i.Delivery] = i

@@ -14,6 +14,10 @@ import (
 )
 
 const (
+	// Sent with commit, where a crash of the database may forget the last moment:
+	// it then knows less of what was sent, and sends it again under the same id.
+	withoutWaiting = `select set_config('synchronous_commit', 'off', true)`
+
 	lockDispatch = `select true from webhook_dispatch where tenant_id = $1 and endpoint_id = $2 for update`
 
 	// One statement for each attempt, by primary keys alone, and all of them in
@@ -81,6 +85,7 @@ func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t t
 		if disable != "" {
 			return f.disable(ctx, tx, t.ID, disable)
 		}
+		tx.Queue(withoutWaiting)
 		return nil
 	})
 	if err != nil {
@@ -128,6 +133,7 @@ func (d *draining) release(ctx context.Context) error {
 		}
 		_, err := tenant.Exec(ctx, tx, releaseLease, d.Organization, d.claimed.Endpoint, d.Fence, max(1, s.InFlightLimit), next,
 			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt)
+		tx.Queue(withoutWaiting)
 		return err
 	})
 }
