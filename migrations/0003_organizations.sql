@@ -252,14 +252,3 @@ end $$;
 -- +goose StatementEnd
 revoke execute on function purge_organization(integer) from public;
 grant execute on function purge_organization(integer) to guildhall_worker;
-
--- All organisations, for jobs that visit each one; by keyset.
--- +goose StatementBegin
-create function organization_ids(after_id uuid, batch integer) returns setof uuid
-language sql stable security definer set search_path = guildhall, pg_temp as $$
-	select o.tenant_id from organizations o where o.tenant_id > after_id and o.deleted_at is null order by o.tenant_id limit batch
-$$;
--- +goose StatementEnd
-alter function organization_ids(uuid, integer) owner to guildhall_platform;
-revoke execute on function organization_ids(uuid, integer) from public;
-grant execute on function organization_ids(uuid, integer) to guildhall_worker;

@@ -123,3 +123,18 @@ from project_sight s
 where not s.deleted;
 comment on view project_access is 'work/projects: one row per project that the viewer may see and that is not in the trash; writable = may change its tasks and comments';
 grant select on project_access to guildhall_app;
+
+-- Organisations whose trash holds projects that are due for the purge.
+-- +goose StatementBegin
+create function organizations_with_projects_to_purge(after_days integer) returns setof uuid
+language sql stable security definer set search_path = guildhall, pg_temp as $$
+	select p.tenant_id from projects p
+	where p.deleted_at < now() - make_interval(days => greatest(after_days, 7))
+	group by p.tenant_id order by min(p.deleted_at) limit 1000
+$$;
+-- +goose StatementEnd
+create policy platform on projects to guildhall_platform using (true) with check (true);
+grant select on projects to guildhall_platform;
+alter function organizations_with_projects_to_purge(integer) owner to guildhall_platform;
+revoke execute on function organizations_with_projects_to_purge(integer) from public;
+grant execute on function organizations_with_projects_to_purge(integer) to guildhall_worker;

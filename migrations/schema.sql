@@ -247,18 +247,6 @@ alter function nudge_webhook_endpoints(integer) owner to guildhall_platform;
 revoke execute on function nudge_webhook_endpoints(integer) from public;
 grant execute on function nudge_webhook_endpoints(integer) to guildhall_worker;
 
-CREATE OR REPLACE FUNCTION guildhall.organization_ids(after_id uuid, batch integer)
- RETURNS SETOF uuid
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'guildhall', 'pg_temp'
-AS $function$
-	select o.tenant_id from organizations o where o.tenant_id > after_id and o.deleted_at is null order by o.tenant_id limit batch
-$function$;
-alter function organization_ids(uuid,integer) owner to guildhall_platform;
-revoke execute on function organization_ids(uuid,integer) from public;
-grant execute on function organization_ids(uuid,integer) to guildhall_worker;
-
 CREATE OR REPLACE FUNCTION guildhall.organizations_of(person uuid)
  RETURNS TABLE(id uuid, slug text, name text, role text, default_currency text, epoch bigint, member_version bigint, version bigint, created_at timestamp with time zone, deleted_at timestamp with time zone)
  LANGUAGE sql
@@ -284,6 +272,20 @@ $function$;
 alter function organizations_to_purge() owner to guildhall_platform;
 revoke execute on function organizations_to_purge() from public;
 grant execute on function organizations_to_purge() to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.organizations_with_projects_to_purge(after_days integer)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select p.tenant_id from projects p
+	where p.deleted_at < now() - make_interval(days => greatest(after_days, 7))
+	group by p.tenant_id order by min(p.deleted_at) limit 1000
+$function$;
+alter function organizations_with_projects_to_purge(integer) owner to guildhall_platform;
+revoke execute on function organizations_with_projects_to_purge(integer) from public;
+grant execute on function organizations_with_projects_to_purge(integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.organizations_with_tasks_to_purge(after_days integer)
  RETURNS SETOF uuid
@@ -1145,9 +1147,11 @@ CREATE INDEX projects_lost ON projects USING btree (tenant_id, lost_owner_id) WH
 CREATE INDEX projects_owner ON projects USING btree (tenant_id, owner_id);
 alter table projects enable row level security;
 alter table projects force row level security;
+create policy platform on projects to guildhall_platform using (true) with check (true);
 create policy tenant on projects to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 CREATE TRIGGER project_lost_owner BEFORE UPDATE OF owner_id ON projects FOR EACH ROW WHEN (new.version = old.version AND new.owner_id IS DISTINCT FROM old.owner_id) EXECUTE FUNCTION project_lost_owner();
 grant delete, insert, select, update on projects to guildhall_app;
+grant select on projects to guildhall_platform;
 comment on table projects is 'work/projects: plans of an organisation; one in the trash keeps its key, so that it can come back; lost_owner_id is who left, until it was told';
 
 create table roles (

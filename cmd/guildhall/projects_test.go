@@ -636,6 +636,29 @@ func TestProjectsPurge(t *testing.T) {
 	}
 }
 
+// What cannot be purged in one organisation keeps nothing from the others.
+func TestProjectsPurgePassesTrouble(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann")
+	for i := range 4 {
+		org := ann.organization(fmt.Sprint("Org ", i))
+		project := org.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+		task := org.post("/v1/projects/"+project+"/tasks", m{"title": "T"}).want(201).str("id")
+		org.delete("/v1/tasks/" + task).want(204)
+	}
+	w.sql(`update tasks set deleted_at = now() - interval '31 days'`)
+	w.sql(`create function trouble() returns trigger language plpgsql as $$ begin raise exception 'trouble'; end $$`)
+	w.sql(`create trigger trouble before delete on tasks for each row when (old.tenant_id = '` + w.sql(`select min(tenant_id::text) as id from tasks`)[0]["id"].(string) + `') execute function trouble()`)
+	if err := w.app.workers.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the other three are purged", func() bool { return len(w.sql(`select from tasks`)) == 1 })
+	if err := w.app.workers.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // until polls until the condition holds.
 func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()

@@ -14,14 +14,13 @@ import (
 )
 
 const (
-	organizationBatch = 500  // organisations asked for at once
-	dueBatch          = 100  // projects of one organisation in one round
-	purgeBatch        = 1000 // rows deleted or blanked in one transaction
+	dueBatch   = 100  // projects of one organisation in one round
+	purgeBatch = 1000 // rows deleted or blanked in one transaction
 )
 
 const (
-	selectOrganizations = `select id from organization_ids($1, $2) as id`
-	selectDue           = `select p.id from projects p where p.deleted_at < now() - make_interval(days => $1) order by p.deleted_at limit $2`
+	selectToPurge = `select o from organizations_with_projects_to_purge($1) as o`
+	selectDue     = `select p.id from projects p where p.deleted_at < now() - make_interval(days => $1) order by p.deleted_at limit $2`
 
 	// Once due, a project cannot be restored, so it stays due.
 	lockDue = `select p.id from projects p where p.id = $1 and p.deleted_at < now() - make_interval(days => $2) for no key update`
@@ -42,24 +41,26 @@ var purge = jobs.Define[purgeArgs]("projects.purge")
 
 // purgeClock looks once a day for projects whose time in the trash is over.
 func (f *Feature) purgeClock() jobs.Definition {
-	d := jobs.Clock("projects.purge_due", 24*time.Hour, f.purgeDue)
-	d.Timeout = 30 * time.Minute
-	return d
+	return jobs.Clock("projects.purge_due", 24*time.Hour, f.purgeDue)
 }
 
+// purgeDue starts the jobs. What fails in one organisation keeps the others from
+// nothing; what there is no time for waits for the next day.
 func (f *Feature) purgeDue(ctx context.Context, db *tenant.DB) error {
-	for last := id.Nil; ; {
-		orgs, err := tenant.Values[id.ID](ctx, db.Global(), selectOrganizations, last, organizationBatch)
-		if err != nil || len(orgs) == 0 {
-			return err
-		}
-		for _, org := range orgs {
-			if err := f.purgeDueOf(ctx, db, org); err != nil {
-				return err
-			}
-		}
-		last = orgs[len(orgs)-1]
+	orgs, err := tenant.Values[id.ID](ctx, db.Global(), selectToPurge, trashDays)
+	if err != nil {
+		return fmt.Errorf("projects.purge_due: %w", err)
 	}
+	var failed error
+	for _, org := range orgs {
+		if !work.TimeLeft(ctx) {
+			break
+		}
+		if err := f.purgeDueOf(ctx, db, org); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("projects.purge_due: organisation %s: %w", org, err))
+		}
+	}
+	return failed
 }
 
 func (f *Feature) purgeDueOf(ctx context.Context, db *tenant.DB, org id.ID) error {
@@ -82,15 +83,13 @@ func (f *Feature) purgeDueOf(ctx context.Context, db *tenant.DB, org id.ID) erro
 // purgeJob deletes one project for good, step by step in bounded transactions;
 // it can stop anywhere and begin again.
 func (f *Feature) purgeJob() jobs.Definition {
-	d := jobs.Work(purge, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a purgeArgs) error {
+	return jobs.Work(purge, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a purgeArgs) error {
 		err := f.purgeProject(ctx, db, s, a.Project)
 		if errors.Is(err, tenant.ErrNoRows) {
 			return nil // gone already, or not due
 		}
 		return err
 	})
-	d.Timeout = 30 * time.Minute
-	return d
 }
 
 func (f *Feature) purgeProject(ctx context.Context, db *tenant.DB, s tenant.Scope, project id.ID) error {
@@ -112,6 +111,9 @@ func (f *Feature) purgeProject(ctx context.Context, db *tenant.DB, s tenant.Scop
 			})
 			if err != nil {
 				return err
+			}
+			if left > 0 && !work.TimeLeft(ctx) {
+				return jobs.Again()
 			}
 		}
 	}
@@ -163,10 +165,8 @@ func (f *Feature) hearRemoved(ctx context.Context, tx *tenant.Tx, events []event
 }
 
 func tellOfLost(ctx context.Context, db *tenant.DB, s tenant.Scope, a lostArgs) error {
-	for left := true; left; {
-		if !work.TimeLeft(ctx) {
-			return jobs.Again()
-		}
+	for {
+		left := false
 		err := db.Write(ctx, s, func(tx *tenant.Tx) error {
 			rows, err := tenant.List[ProjectData](ctx, tx, forgetLost, a.User, lostBatch)
 			if err != nil {
@@ -185,6 +185,11 @@ func tellOfLost(ctx context.Context, db *tenant.DB, s tenant.Scope, a lostArgs) 
 		if err != nil {
 			return fmt.Errorf("projects.tell_lost: user %s: %w", a.User, err)
 		}
+		if !left {
+			return nil
+		}
+		if !work.TimeLeft(ctx) {
+			return jobs.Again()
+		}
 	}
-	return nil
 }

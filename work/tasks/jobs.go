@@ -2,12 +2,14 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work"
 )
 
 const (
@@ -42,21 +44,23 @@ func (f *Feature) Unassign(ctx context.Context, tx *tenant.Tx, project id.ID) er
 	return unassign.Enqueue(ctx, f.queue, tx, unassignArgs{project})
 }
 
-func unassignJob() jobs.Definition {
-	d := jobs.Work(unassign, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a unassignArgs) error {
-		for n := unassignBatch; n == unassignBatch; {
-			err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
-				n, err = takeOff(ctx, tx, a.ProjectID)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("tasks.unassign: project %s: %w", a.ProjectID, err)
-			}
+func takeOffAll(ctx context.Context, db *tenant.DB, s tenant.Scope, a unassignArgs) error {
+	for {
+		n := 0
+		err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+			n, err = takeOff(ctx, tx, a.ProjectID)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("tasks.unassign: project %s: %w", a.ProjectID, err)
 		}
-		return nil
-	})
-	d.Timeout = 30 * time.Minute
-	return d
+		if n < unassignBatch {
+			return nil
+		}
+		if !work.TimeLeft(ctx) {
+			return jobs.Again()
+		}
+	}
 }
 
 // takeOff does one batch and tells of each task that is not in the trash. It
@@ -95,30 +99,49 @@ const (
 	where t.deleted_at < now() - make_interval(days => $1) order by t.id limit 1000 for update skip locked)`
 )
 
-// purge empties the trash of what has been there for 30 days.
+// purge empties the trash of what has been there for 30 days. What fails in one
+// organisation keeps the others from nothing.
 func purge(ctx context.Context, db *tenant.DB) error {
 	orgs, err := tenant.Values[id.ID](ctx, db.Global(), selectToPurge, trashDays)
 	if err != nil {
 		return fmt.Errorf("tasks.purge: %w", err)
 	}
+	var failed error
 	for _, org := range orgs {
-		s := tenant.ForSystem(org)
-		s.Operation = "tasks.purge"
-		for gone := int64(1); gone > 0 && ctx.Err() == nil; {
-			err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
-				gone, err = tenant.Exec(ctx, tx, purgeTasks, trashDays)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("tasks.purge: organisation %s: %w", org, err)
-			}
+		switch done, err := purgeOf(ctx, db, org); {
+		case err != nil:
+			failed = errors.Join(failed, fmt.Errorf("tasks.purge: organisation %s: %w", org, err))
+		case !done && failed == nil:
+			return jobs.Again()
+		}
+		if !work.TimeLeft(ctx) && failed != nil {
+			break
 		}
 	}
-	return ctx.Err()
+	return failed
+}
+
+// purgeOf empties the trash of an organisation, unless its time is over.
+func purgeOf(ctx context.Context, db *tenant.DB, org id.ID) (done bool, err error) {
+	s := tenant.ForSystem(org)
+	s.Operation = "tasks.purge"
+	for work.TimeLeft(ctx) {
+		var gone int64
+		err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+			gone, err = tenant.Exec(ctx, tx, purgeTasks, trashDays)
+			return err
+		})
+		if err != nil || gone == 0 {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 func (f *Feature) jobs() []jobs.Definition {
-	return []jobs.Definition{jobs.Work(rebalance, f.shorten), unassignJob(), jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge)}
+	return []jobs.Definition{
+		jobs.Work(rebalance, f.shorten), jobs.Work(unassign, takeOffAll), jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge),
+	}
 }
 
 const purgeProjectTasks = `delete from tasks where id in (select t.id from tasks t where t.project_id = $1 order by t.id limit $2)`

@@ -56,10 +56,8 @@ func (f *Feature) hearRemoved(ctx context.Context, tx *tenant.Tx, events []event
 }
 
 func tellOfLost(ctx context.Context, db *tenant.DB, s tenant.Scope, a lostArgs) error {
-	for left := true; left; {
-		if !work.TimeLeft(ctx) {
-			return jobs.Again()
-		}
+	for {
+		left := false
 		err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
 			left, err = tellBatch(ctx, tx, a.UserID)
 			return err
@@ -67,8 +65,13 @@ func tellOfLost(ctx context.Context, db *tenant.DB, s tenant.Scope, a lostArgs) 
 		if err != nil {
 			return fmt.Errorf("tasks.tell_lost: user %s: %w", a.UserID, err)
 		}
+		if !left {
+			return nil
+		}
+		if !work.TimeLeft(ctx) {
+			return jobs.Again()
+		}
 	}
-	return nil
 }
 
 // tellBatch reports whether there may be more. What happened to a row in between

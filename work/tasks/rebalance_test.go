@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -153,5 +154,31 @@ select t.tenant_id, t.project_id, t.id, $1 from tasks t on conflict do nothing`,
 	})
 	if n := count(`status = 'done' and completed_at is not null and version = 3`); err != nil || n != 2*changeBatch+102 {
 		t.Errorf("%d tasks are done, %v", n, err)
+	}
+}
+
+// A job that runs out of its time makes room for others and goes on later.
+func TestUnassignGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.crowd(unassignBatch + 100)
+	s.must(s.robot, `update tasks set assigned_to_id = $1`, s.gus)
+	s.must(s.robot, `delete from project_members where user_id = $1`, s.gus)
+	left := func() int64 {
+		t.Helper()
+		n, err := tenant.Value[int64](context.Background(), s.db.View(s.robot), `select count(*) from tasks where assigned_to_id is not null`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	short, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	err := takeOffAll(short, s.db, s.robot, unassignArgs{s.web})
+	if err == nil || err.Error() != jobs.Again().Error() || left() != 101 {
+		t.Fatalf("%d are left, %v", left(), err)
+	}
+	if err := takeOffAll(context.Background(), s.db, s.robot, unassignArgs{s.web}); err != nil || left() != 0 {
+		t.Fatalf("%d are left, %v", left(), err)
 	}
 }
