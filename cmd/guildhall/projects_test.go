@@ -274,6 +274,17 @@ func TestProjectsStatesOfAnArchive(t *testing.T) {
 	b.ann.delete(project + "/states/review?replace_with=done").want(204)
 }
 
+// A new key of a project is that of its tasks, whose rows stay as they are.
+func TestProjectsNewKey(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	task := "/v1/tasks/" + b.task(m{"title": "x"}).str("id")
+	b.ann.patch("/v1/projects/"+b.web, m{"key": "SITE"}).want(200)
+	if got := b.ann.get(task).want(200); got.str("key") != "SITE-1" || got.header("ETag") != `"1"` {
+		t.Errorf("key %s, ETag %s", got.str("key"), got.header("ETag"))
+	}
+}
+
 func TestProjectsVisibilityChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

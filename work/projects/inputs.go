@@ -48,7 +48,7 @@ type patchProject struct {
 	ProjectID id.ID       `path:"project_id" ref:"project" doc:"The project."`
 	IfMatch   api.IfMatch `header:"If-Match"`
 	Body      struct {
-		Key         api.Optional[string] `json:"key" required:"false" minLength:"2" maxLength:"10" pattern:"^[A-Z][A-Z0-9]{1,9}$" doc:"Tasks show the new key at once."`
+		Key         api.Optional[string] `json:"key" required:"false" minLength:"2" maxLength:"10" pattern:"^[A-Z][A-Z0-9]{1,9}$" doc:"Tasks show the new key at once; their versions stay, and project.updated tells of it for all of them."`
 		Name        api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"200"`
 		Description api.Optional[string] `json:"description" required:"false" maxLength:"50000" doc:"Markdown."`
 		Status      api.Optional[string] `json:"status" required:"false" enum:"active,archived"`

@@ -19,7 +19,7 @@ import (
 // Task is one piece of work, as the API, the log and the database have it.
 type Task struct {
 	ID           id.ID          `db:"id" json:"id" doc:"Identifies the task wherever it moves."`
-	Key          string         `db:"key" json:"key" maxLength:"30" pattern:"^[A-Z][A-Z0-9]*-[0-9]+$" example:"WEB-12" doc:"The project's key and the number: a name for people. It changes when the task moves to another project."`
+	Key          string         `db:"key" json:"key" maxLength:"30" pattern:"^[A-Z][A-Z0-9]*-[0-9]+$" example:"WEB-12" doc:"The project's key and the number: a name for people. It changes when the task moves to another project, and without a new version of the task when the project gets another key."`
 	Number       int32          `db:"number" json:"number" minimum:"1" maximum:"2147483647" example:"12" doc:"Counts the tasks of the project; never given twice."`
 	Title        string         `db:"title" json:"title" maxLength:"500" pattern:"\\S" example:"Write the release notes" doc:"What is to be done, in a line."`
 	Description  string         `db:"description" json:"description" maxLength:"50000" example:"See the **draft**." doc:"More about it, as Markdown."`
