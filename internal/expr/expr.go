@@ -29,8 +29,8 @@ import (
 const MaxSource = 2000
 
 const (
-	costLimit  = 20_000 // steps of one evaluation; one is in the order of a microsecond
-	maxNesting = 3      // loops within each other
+	costLimit  = 5_000 // steps of one evaluation; one is in the order of a microsecond
+	maxNesting = 3     // loops within each other
 )
 
 // Condition is a compiled condition. It is safe for concurrent use.
