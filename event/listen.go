@@ -22,6 +22,8 @@ const (
 	awaitRelay  = `select pg_advisory_xact_lock_shared(7301, 1)`
 	moreBatches = `select exists (select from event_batches where tenant_id = $1 and listener = $2)`
 
+	overdueListeners = `select tenant_id, listener from overdue_listeners($1)`
+
 	selectBatch = `select ` + Cols + ` from event_log e
 		join unnest($2::uuid[], $3::date[]) with ordinality as b (id, day, n) on b.day = e.day and b.id = e.id
 		where e.tenant_id = $1 order by b.n`
@@ -45,27 +47,57 @@ func ListenJob(listeners []Listener) jobs.Definition {
 			// replica that knows it will hear them.
 			return fmt.Errorf("event: no listener %q in this binary", a.Listener)
 		}
-		for ctx.Err() == nil {
+		for began := time.Now(); time.Since(began) < listenFor; {
 			more, err := hearOne(ctx, db, s, l)
 			if err != nil || !more {
 				return err
 			}
 		}
-		return ctx.Err()
+		return jobs.Again()
 	})
 }
 
+// listenFor is how long one job works through a backlog, well within its time.
+const listenFor = 40 * time.Second
+
+// NudgeJob sends jobs to the listeners whose batches wait although nobody is on
+// the way: a process died, or River waits before it tries again. A job too many
+// finds the listener locked and ends.
+func NudgeJob() jobs.Definition {
+	return jobs.Tick("event.nudge", time.Second, func(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
+		var n int
+		err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
+			late, err := tenant.List[overdue](ctx, tx, overdueListeners, 100)
+			if err != nil {
+				return fmt.Errorf("event.NudgeJob: %w", err)
+			}
+			orgs, args := make([]id.ID, len(late)), make([]listenArgs, len(late))
+			for i, o := range late {
+				orgs[i], args[i] = o.Organization, listenArgs{o.Listener}
+			}
+			n = len(late)
+			return listen.EnqueueFor(ctx, q, tx, orgs, args)
+		})
+		return n, err
+	})
+}
+
+type overdue struct {
+	Organization id.ID  `db:"tenant_id"`
+	Listener     string `db:"listener"`
+}
+
 // hearOne lets the listener hear its oldest batch. The lock keeps a second job
-// for the same listener from overtaking: it comes back a second later, since a
-// batch may have come during the first one's last, empty look.
+// for the same listener from overtaking.
 func hearOne(ctx context.Context, db *tenant.DB, s tenant.Scope, l Listener) (more bool, err error) {
 	err = db.Write(ctx, s, func(tx *tenant.Tx) error {
 		mine, err := tenant.Value[bool](ctx, tx, lockListener, s.Organization.String(), l.Name)
 		if err != nil {
 			return err
 		}
-		if !mine { // waiting here would hold a connection
-			return jobs.Later(time.Second)
+		if !mine { // who holds it looks again before it ends
+			more = false
+			return nil
 		}
 		b, err := tenant.One[batch](ctx, tx, takeBatch, s.Organization, l.Name)
 		if errors.Is(err, tenant.ErrNoRows) {

@@ -159,9 +159,9 @@ begin
 		returning b.tenant_id, b.listener
 	)
 	-- A listener that has a batch waiting has a job too, and that one looks once
-	-- more before it ends. An old batch is one that keeps failing.
+	-- more before it ends; where it died, overdue_listeners finds the batch.
 	select x.tenant_id, x.listener, 0::bigint from batches x
-	where not exists (select from event_batches o where o.tenant_id = x.tenant_id and o.listener = x.listener and o.created_at > now() - interval '5 seconds')
+	where not exists (select from event_batches o where o.tenant_id = x.tenant_id and o.listener = x.listener)
 	union all
 	select null, null, count(*) from taken t having count(*) > 0;
 end $$;
@@ -169,6 +169,20 @@ end $$;
 alter function relay_events(integer, text[], text[]) owner to guildhall_platform;
 revoke execute on function relay_events(integer, text[], text[]) from public;
 grant execute on function relay_events(integer, text[], text[]) to guildhall_worker;
+
+-- Listeners whose oldest batch has waited longer than a job needs to come for
+-- it: the job died with its process, or waits to be tried again.
+-- +goose StatementBegin
+create function overdue_listeners(most integer) returns table (tenant_id uuid, listener text)
+language sql stable security definer set search_path = guildhall, pg_temp as $$
+	select b.tenant_id, b.listener from event_batches b
+	group by b.tenant_id, b.listener having min(b.created_at) < now() - interval '3 seconds'
+	order by min(b.created_at) limit most
+$$;
+-- +goose StatementEnd
+alter function overdue_listeners(integer) owner to guildhall_platform;
+revoke execute on function overdue_listeners(integer) from public;
+grant execute on function overdue_listeners(integer) to guildhall_worker;
 
 -- +goose StatementBegin
 create function pending_events(out waiting bigint, out oldest_seconds double precision)

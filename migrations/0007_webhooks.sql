@@ -233,7 +233,7 @@ create index webhook_queue_subject on webhook_queue (tenant_id, endpoint_id, sub
 comment on table webhook_queue is 'platform/webhooks: deliveries that are still to be sent; made counts all attempts, step those of the present run of the retry plan';
 select protect_tenant_table('webhook_queue');
 create policy platform on webhook_queue to guildhall_platform using (true) with check (true);
-grant select, delete on webhook_queue to guildhall_platform;
+grant select, update, delete on webhook_queue to guildhall_platform;
 
 create table webhook_replays (
 	tenant_id uuid not null,
@@ -267,6 +267,9 @@ create function claim_webhook_endpoint(lease_seconds integer, per_tenant integer
 returns table (tenant_id uuid, endpoint_id uuid, fence bigint)
 language sql security definer set search_path = guildhall, pg_temp as $$
 	select set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
+	-- One at a time, each seeing the leases of those before: else all who ask at
+	-- once find an organisation without drains.
+	select pg_advisory_xact_lock(7301, 4);
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
 	), pick as (
@@ -293,22 +296,29 @@ grant execute on function claim_webhook_endpoint(integer, integer) to guildhall_
 -- Endpoints that are due and that nobody came for: a retry whose time has come,
 -- or one whose drain died.
 -- +goose StatementBegin
-create function nudge_webhook_endpoints(most integer) returns setof uuid
+create function nudge_webhook_endpoints(most integer, per_tenant integer) returns setof uuid
 language sql security definer set search_path = guildhall, pg_temp as $$
-	with due as (
-		select d.tenant_id, d.endpoint_id from webhook_dispatch d
-		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
-		order by d.due_at limit most
-		for update skip locked
+	with busy as (
+		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > now() group by d.tenant_id
+	), waiting as (
+		select d.tenant_id, d.endpoint_id, d.due_at, coalesce(b.drains, 0) + row_number() over (partition by d.tenant_id order by d.due_at) as place
+		from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
+		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now())
+		and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
+	), due as (
+		select d.tenant_id, d.endpoint_id from webhook_dispatch d join waiting w on w.tenant_id = d.tenant_id and w.endpoint_id = d.endpoint_id
+		where w.place <= per_tenant
+		order by w.due_at limit most
+		for update of d skip locked
 	)
 	update webhook_dispatch d set nudged_at = now() from due
 	where d.tenant_id = due.tenant_id and d.endpoint_id = due.endpoint_id
 	returning d.tenant_id
 $$;
 -- +goose StatementEnd
-alter function nudge_webhook_endpoints(integer) owner to guildhall_platform;
-revoke execute on function nudge_webhook_endpoints(integer) from public;
-grant execute on function nudge_webhook_endpoints(integer) to guildhall_worker;
+alter function nudge_webhook_endpoints(integer, integer) owner to guildhall_platform;
+revoke execute on function nudge_webhook_endpoints(integer, integer) from public;
+grant execute on function nudge_webhook_endpoints(integer, integer) to guildhall_worker;
 
 -- +goose StatementBegin
 create function ensure_webhook_partitions(days_ahead integer) returns integer
@@ -376,7 +386,21 @@ grant execute on function drop_webhook_partitions(integer) to guildhall_worker;
 -- +goose StatementBegin
 create function purge_webhook_queue(before date) returns bigint
 language sql security definer set search_path = guildhall, pg_temp as $$
-	with gone as (delete from webhook_queue q where q.day < before returning 1) select count(*) from gone
+	-- In the order of who enqueues: the endpoint's row first, then its queue.
+	select d.endpoint_id from webhook_dispatch d where (d.tenant_id, d.endpoint_id) in (
+		select q.tenant_id, q.endpoint_id from webhook_queue q where q.day < before) order by d.tenant_id, d.endpoint_id for update;
+	with gone as (
+		delete from webhook_queue q where q.day < before returning q.tenant_id, q.endpoint_id
+	)
+	update webhook_dispatch d set due_at = least(d.due_at, now()) from (select distinct g.tenant_id, g.endpoint_id from gone g) g
+	where d.tenant_id = g.tenant_id and d.endpoint_id = g.endpoint_id;
+	-- Whose head went takes its turn.
+	with turn as (
+		update webhook_queue q set due_at = now() where q.due_at = 'infinity' and not exists (
+			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position)
+		returning 1
+	)
+	select count(*) from turn
 $$;
 -- +goose StatementEnd
 alter function purge_webhook_queue(date) owner to guildhall_platform;

@@ -28,6 +28,9 @@ CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds intege
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
 	select set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
+	-- One at a time, each seeing the leases of those before: else all who ask at
+	-- once find an organisation without drains.
+	select pg_advisory_xact_lock(7301, 4);
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
 	), pick as (
@@ -227,25 +230,32 @@ revoke execute on function next_policy_epoch() from public;
 grant execute on function next_policy_epoch() to guildhall_app;
 comment on function next_policy_epoch() is 'platform/organizations: called in the transaction of every change to roles, before the change';
 
-CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer)
+CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer, per_tenant integer)
  RETURNS SETOF uuid
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
-	with due as (
-		select d.tenant_id, d.endpoint_id from webhook_dispatch d
-		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now()) and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
-		order by d.due_at limit most
-		for update skip locked
+	with busy as (
+		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > now() group by d.tenant_id
+	), waiting as (
+		select d.tenant_id, d.endpoint_id, d.due_at, coalesce(b.drains, 0) + row_number() over (partition by d.tenant_id order by d.due_at) as place
+		from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
+		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now())
+		and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
+	), due as (
+		select d.tenant_id, d.endpoint_id from webhook_dispatch d join waiting w on w.tenant_id = d.tenant_id and w.endpoint_id = d.endpoint_id
+		where w.place <= per_tenant
+		order by w.due_at limit most
+		for update of d skip locked
 	)
 	update webhook_dispatch d set nudged_at = now() from due
 	where d.tenant_id = due.tenant_id and d.endpoint_id = due.endpoint_id
 	returning d.tenant_id
 $function$;
-alter function nudge_webhook_endpoints(integer) owner to guildhall_platform;
-revoke execute on function nudge_webhook_endpoints(integer) from public;
-grant execute on function nudge_webhook_endpoints(integer) to guildhall_worker;
+alter function nudge_webhook_endpoints(integer,integer) owner to guildhall_platform;
+revoke execute on function nudge_webhook_endpoints(integer,integer) from public;
+grant execute on function nudge_webhook_endpoints(integer,integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.organizations_of(person uuid)
  RETURNS TABLE(id uuid, slug text, name text, role text, default_currency text, epoch bigint, member_version bigint, version bigint, created_at timestamp with time zone, deleted_at timestamp with time zone)
@@ -299,6 +309,20 @@ $function$;
 alter function organizations_with_tasks_to_purge(integer) owner to guildhall_platform;
 revoke execute on function organizations_with_tasks_to_purge(integer) from public;
 grant execute on function organizations_with_tasks_to_purge(integer) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.overdue_listeners(most integer)
+ RETURNS TABLE(tenant_id uuid, listener text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select b.tenant_id, b.listener from event_batches b
+	group by b.tenant_id, b.listener having min(b.created_at) < now() - interval '3 seconds'
+	order by min(b.created_at) limit most
+$function$;
+alter function overdue_listeners(integer) owner to guildhall_platform;
+revoke execute on function overdue_listeners(integer) from public;
+grant execute on function overdue_listeners(integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.pending_events(OUT waiting bigint, OUT oldest_seconds double precision)
  RETURNS record
@@ -530,7 +554,21 @@ CREATE OR REPLACE FUNCTION guildhall.purge_webhook_queue(before date)
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
-	with gone as (delete from webhook_queue q where q.day < before returning 1) select count(*) from gone
+	-- In the order of who enqueues: the endpoint's row first, then its queue.
+	select d.endpoint_id from webhook_dispatch d where (d.tenant_id, d.endpoint_id) in (
+		select q.tenant_id, q.endpoint_id from webhook_queue q where q.day < before) order by d.tenant_id, d.endpoint_id for update;
+	with gone as (
+		delete from webhook_queue q where q.day < before returning q.tenant_id, q.endpoint_id
+	)
+	update webhook_dispatch d set due_at = least(d.due_at, now()) from (select distinct g.tenant_id, g.endpoint_id from gone g) g
+	where d.tenant_id = g.tenant_id and d.endpoint_id = g.endpoint_id;
+	-- Whose head went takes its turn.
+	with turn as (
+		update webhook_queue q set due_at = now() where q.due_at = 'infinity' and not exists (
+			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position)
+		returning 1
+	)
+	select count(*) from turn
 $function$;
 alter function purge_webhook_queue(date) owner to guildhall_platform;
 revoke execute on function purge_webhook_queue(date) from public;
@@ -574,9 +612,9 @@ begin
 		returning b.tenant_id, b.listener
 	)
 	-- A listener that has a batch waiting has a job too, and that one looks once
-	-- more before it ends. An old batch is one that keeps failing.
+	-- more before it ends; where it died, overdue_listeners finds the batch.
 	select x.tenant_id, x.listener, 0::bigint from batches x
-	where not exists (select from event_batches o where o.tenant_id = x.tenant_id and o.listener = x.listener and o.created_at > now() - interval '5 seconds')
+	where not exists (select from event_batches o where o.tenant_id = x.tenant_id and o.listener = x.listener)
 	union all
 	select null, null, count(*) from taken t having count(*) > 0;
 end $function$;
@@ -1537,7 +1575,7 @@ alter table webhook_queue force row level security;
 create policy platform on webhook_queue to guildhall_platform using (true) with check (true);
 create policy tenant on webhook_queue to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on webhook_queue to guildhall_app;
-grant delete, select on webhook_queue to guildhall_platform;
+grant delete, select, update on webhook_queue to guildhall_platform;
 comment on table webhook_queue is 'platform/webhooks: deliveries that are still to be sent; made counts all attempts, step those of the present run of the retry plan';
 
 create table webhook_replays (

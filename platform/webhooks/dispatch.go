@@ -17,14 +17,14 @@ const (
 	// Nobody is sent where a drain is at work, or on its way.
 	wakeEndpoints = `with now_due as (
 			select d.endpoint_id, (d.lease_until is null or d.lease_until <= clock_timestamp())
-				and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds') as alone
+				and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds') as alone, e.enabled and e.deleted_at is null as live
 			from webhook_dispatch d join webhook_endpoints e on e.tenant_id = d.tenant_id and e.id = d.endpoint_id
-			where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[]) and e.enabled and e.deleted_at is null
+			where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[])
 			for update of d
 		)
 		update webhook_dispatch d
 		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = case when n.alone then now() else d.nudged_at end
-		from now_due n where d.tenant_id = $1 and d.endpoint_id = n.endpoint_id
+		from now_due n where d.tenant_id = $1 and d.endpoint_id = n.endpoint_id and n.live
 		returning n.alone`
 
 	// Where the endpoint is ordered by subject, only the first of a subject is
@@ -32,7 +32,9 @@ const (
 	insertQueue = `insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at)
 		select $1, u.endpoint_id, u.delivery_id, u.day, u.event_id, u.event_day, u.subject, u.made, u.example,
 			case when e.ordering = 'by_subject' and (u.turn > 1 or exists (select from webhook_queue q
-				where q.tenant_id = $1 and q.endpoint_id = u.endpoint_id and q.subject = u.subject)) then 'infinity' else u.due_at end
+				where q.tenant_id = $1 and q.endpoint_id = u.endpoint_id and q.subject = u.subject and q.delivery_id <> u.delivery_id
+					and q.position < coalesce((select o.position from webhook_queue o where o.tenant_id = $1 and o.delivery_id = u.delivery_id), q.position + 1)))
+				then 'infinity' else u.due_at end
 		from (
 			select v.*, row_number() over (partition by v.endpoint_id, v.subject order by v.n) as turn
 			from unnest($2::uuid[], $3::uuid[], $4::date[], $5::uuid[], $6::date[], $7::text[], $8::int[], $9::jsonb[], $10::timestamptz[])
@@ -49,7 +51,7 @@ const (
 		from webhook_endpoints e
 		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id`
 
-	nudge = `select n from nudge_webhook_endpoints($1) n`
+	nudge = `select n from nudge_webhook_endpoints($1, $2) n`
 	claim = `select tenant_id, endpoint_id, fence from claim_webhook_endpoint($1, $2)`
 )
 
@@ -144,7 +146,7 @@ func (f *Feature) reorder(ctx context.Context, tx *tenant.Tx, endpoint id.ID) er
 func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
 	var n int
 	err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, drains)
+		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, drains/2, drainsOfTenant)
 		if err != nil {
 			return fmt.Errorf("webhooks.nudge: %w", err)
 		}

@@ -136,8 +136,12 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 }
 
 func (d *draining) loadTarget(ctx context.Context) (err error) {
+	before := d.t.URL
 	if d.t, err = d.f.loadTarget(ctx, d.db.View(d.scope), d.Organization, d.claimed.Endpoint); err != nil {
 		return err
+	}
+	if before != "" && before != d.t.URL {
+		d.state.health = health{} // of another receiver
 	}
 	d.limiter = nil
 	if r := d.t.RateLimit; r != nil {
@@ -169,7 +173,7 @@ func (d *draining) run(ctx context.Context) error {
 			}
 		}
 		d.record(ctx)
-		if over := failed != nil || d.stop || ctx.Err() != nil || time.Now().After(d.until); d.inFlight == 0 && !d.busy && len(d.done) == 0 && (over || len(d.buffer) == 0) {
+		if over := failed != nil || d.stop || ctx.Err() != nil || d.limit() == 0 || time.Now().After(d.until); d.inFlight == 0 && !d.busy && len(d.done) == 0 && (over || len(d.buffer) == 0) {
 			if over || d.linger == 0 {
 				return failed
 			}

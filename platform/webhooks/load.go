@@ -16,7 +16,8 @@ const selectTarget = `select ` + endpointCols + `, headers as sealed_headers,
 		case when signature = 'v1' then '[]' else
 			coalesce((select jsonb_agg(jsonb_build_object('id', k.id, 'sealed', encode(k.seed, 'base64')) order by k.id desc) from webhook_keys k
 			where k.tenant_id = $1 and (k.expires_at is null or k.expires_at > now())), '[]') end as sealed_keys
-		from webhook_endpoints where tenant_id = $1 and id = $2 and deleted_at is null`
+		from webhook_endpoints where tenant_id = $1 and id = $2 and deleted_at is null
+		and exists (select from organizations o where o.tenant_id = $1 and o.deleted_at is null)`
 
 // sealed is a secret as the database holds it.
 type sealed struct {

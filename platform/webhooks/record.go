@@ -1,12 +1,14 @@
 package webhooks
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,13 +54,26 @@ const (
 			where b.tenant_id = $1 and b.endpoint_id = $2 and b.subject = any($3::text[]) group by b.subject) n
 		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3) and q.subject = n.subject and q.position = n.position and q.due_at = 'infinity'`
 
-	releaseLease = `update webhook_dispatch d set lease_until = null, in_flight_limit = $4, next_send_at = $5,
-			window_started_at = $6, window_delivered = $7, window_failed = $8, open_until = $9, probe_seconds = $10,
-			failing_since = $11, last_delivered_at = $12, last_failed_at = $13,
-			due_at = case when exists (select from webhook_endpoints e where e.tenant_id = $1 and e.id = $2 and e.enabled and e.deleted_at is null)
-				then greatest($9, coalesce((select min(q.due_at) from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2), 'infinity'))
+	// What was learnt of an endpoint counts only for the settings it was learnt
+	// under: a change may have made it forget.
+	releaseLease = `with e as (
+			select e.version = $14 as same, e.enabled and e.deleted_at is null and o.deleted_at is null as live
+			from webhook_endpoints e join organizations o on o.tenant_id = e.tenant_id where e.tenant_id = $1 and e.id = $2
+		)
+		update webhook_dispatch d set lease_until = null, in_flight_limit = $4, next_send_at = $5,
+			window_started_at = case when e.same then $6 else d.window_started_at end,
+			window_delivered = case when e.same then $7 else d.window_delivered end,
+			window_failed = case when e.same then $8 else d.window_failed end,
+			open_until = case when e.same then $9 else d.open_until end,
+			probe_seconds = case when e.same then $10 else d.probe_seconds end,
+			failing_since = case when e.same then $11 else d.failing_since end,
+			last_delivered_at = $12, last_failed_at = $13,
+			due_at = case when e.live then greatest(case when e.same then $9 else d.open_until end,
+					coalesce((select min(q.due_at) from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2), 'infinity'))
 				else 'infinity' end
-		where d.tenant_id = $1 and d.endpoint_id = $2 and d.fence = $3`
+		from e where d.tenant_id = $1 and d.endpoint_id = $2 and d.fence = $3`
+
+	sameSettings = `select version = $3 from webhook_endpoints where tenant_id = $1 and id = $2`
 )
 
 // record writes what came of a batch in one transaction, and disables the
@@ -66,6 +81,7 @@ const (
 func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t target, batch []*item, disable string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	slices.SortFunc(batch, func(a, b *item) int { return bytes.Compare(a.Delivery[:], b.Delivery[:]) }) // locks in one order
 	subjects := map[string]bool{}
 	err := db.Write(ctx, s, func(tx *tenant.Tx) error {
 		if t.Ordering == "by_subject" || disable != "" {
@@ -83,6 +99,11 @@ func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t t
 			tx.Queue(promote, t.Organization, t.ID, keys(subjects))
 		}
 		if disable != "" {
+			// Not where somebody has just changed it: what failed may be mended.
+			same, err := tenant.Value[bool](ctx, tx, sameSettings, t.Organization, t.ID, t.Version)
+			if err != nil || !same {
+				return err
+			}
 			return f.disable(ctx, tx, t.ID, disable)
 		}
 		tx.Queue(withoutWaiting)
@@ -132,7 +153,7 @@ func (d *draining) release(ctx context.Context) error {
 			return err
 		}
 		_, err := tenant.Exec(ctx, tx, releaseLease, d.Organization, d.claimed.Endpoint, d.Fence, max(1, s.InFlightLimit), next,
-			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt)
+			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt, d.t.Version)
 		tx.Queue(withoutWaiting)
 		return err
 	})

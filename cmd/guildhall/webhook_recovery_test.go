@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// A listener whose job died with its process is found by its waiting batches.
+func TestWebhookListenerJobThatDied(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada").organization("Hall")
+	r := newReceiver(t)
+	ada.hook(r.url, m{"event_types": []string{"project.created"}})
+	w.settle()
+	ada.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201)
+	if _, err := w.app.relay.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.sql(`update river.river_job set state = 'running', attempted_at = now() where kind = 'event.listen' and state = 'available'`)
+	ada.post("/v1/projects", m{"name": "Wall", "key": "WALL"}).want(201)
+	w.settle()
+	if r.count() != 0 {
+		t.Fatal("something came although the job is taken for running")
+	}
+	w.sql(`update event_batches set created_at = created_at - interval '10 seconds'`)
+	w.settle()
+	if r.count() != 2 {
+		t.Errorf("%d events came, want 2", r.count())
+	}
+}
+
+// However many ask at once, one organisation's endpoints get their share of the
+// drains and no more.
+func TestWebhookClaimsUnderRace(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada").organization("Hall")
+	r := newReceiver(t)
+	for range 40 {
+		ada.hook(r.url, nil)
+	}
+	w.settle()
+	w.sql(`update webhook_dispatch set due_at = now() - interval '1 minute'`)
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			if _, err := w.super.Exec(t.Context(), `select * from guildhall.claim_webhook_endpoint(30, 12)`); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := w.sql(`select count(*) from webhook_dispatch where lease_until > now()`)[0]["count"]; n != int64(12) {
+		t.Errorf("%d endpoints are under lease, want 12", n)
+	}
+}
+
+// What retention takes out of the queue leaves nothing behind it waiting, and
+// one that waits for its next attempt is sent at once when somebody asks.
+func TestWebhookSubjectGoesOn(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada").organization("Hall")
+	r := newReceiver(t)
+	r.answers(func(received) int { return 500 })
+	hook := ada.hook(r.url, m{"event_types": []string{"task.*"}, "ordering": "by_subject", "retry_schedule": []int{3600, 3600}}).str("id")
+	project := ada.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
+	task := ada.post("/v1/projects/"+project+"/tasks", m{"title": "a"}).want(201).str("id")
+	for i := range 3 {
+		ada.patch("/v1/tasks/"+task, m{"title": fmt.Sprint("b", i)}).want(200)
+	}
+	w.settle()
+	if r.count() != 1 {
+		t.Fatalf("%d attempts, want the first of the subject alone", r.count())
+	}
+	failed := ada.get("/v1/webhook-endpoints/" + hook + "/deliveries?status=failed").want(200).str("data.0.id")
+	ada.post("/v1/webhook-deliveries/"+failed+"/replay", nil).want(202)
+	w.settle()
+	if r.count() != 2 {
+		t.Errorf("%d attempts after the replay, want 2", r.count())
+	}
+	r.answers(func(received) int { return 204 })
+	w.sql(`update webhook_queue set day = day - 40 where position = (select min(position) from webhook_queue)`)
+	w.sql(`select purge_webhook_queue(current_date - 30)`)
+	w.settle()
+	if got := len(r.accepted()); got != 3 {
+		t.Errorf("%d came after the head was purged, want the 3 behind it", got)
+	}
+	if n := w.sql(`select count(*) from webhook_queue`)[0]["count"]; n != int64(0) {
+		t.Errorf("%d are left in the queue", n)
+	}
+}
