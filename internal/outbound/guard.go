@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"code.dny.dev/ssrf"
@@ -61,6 +62,10 @@ func (c *Client) checkHost(u *url.URL) (literal bool, err error) {
 		return refuse("it has no host")
 	case u.User != nil:
 		return refuse("it holds a user name or password")
+	case !possiblePort(u.Port()):
+		return refuse("its port is not one from 1 to 65535")
+	case u.Fragment != "":
+		return refuse("it has a part after #, which is never sent")
 	case len(u.String()) > maxURL:
 		return refuse(fmt.Sprintf("it is longer than %d characters", maxURL))
 	case strings.ContainsFunc(host, func(r rune) bool { return r >= 0x7f }):
@@ -84,6 +89,12 @@ func (c *Client) checkHost(u *url.URL) (literal bool, err error) {
 		return true, c.checkAddr(host, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	}
 	return false, nil
+}
+
+// possiblePort tells whether a port can be connected to; "" is the scheme's.
+func possiblePort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // numeric tells whether a name's last label is one that inet_aton would take for a part of an address.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/guildhall-dev/guildhall/internal/outbound"
@@ -62,6 +63,26 @@ func TestNamesOfHostileAddressesAreBlocked(t *testing.T) {
 	}
 }
 
+// What can never be called, or would be called differently from how it reads.
+func TestPortsAndFragments(t *testing.T) {
+	t.Parallel()
+	c := outbound.New(outbound.Options{Resolver: (&outboundtest.Names{}).Resolver(t)})
+	for raw, want := range map[string]string{
+		"https://8.8.8.8:0/": "port", "https://8.8.8.8:65536/": "port", "https://hook.test:99999999999999999999/x": "port", "http://[2606:4700::1111]:00/": "port",
+		"https://8.8.8.8/#a": "after #", "https://hook.test/x?y=z#top": "after #", "https://hook.test#@8.8.8.8/": "after #",
+	} {
+		var blocked *outbound.BlockedError
+		if err := c.CheckURL(context.Background(), raw); !errors.As(err, &blocked) || !strings.Contains(blocked.Reason, want) {
+			t.Errorf("CheckURL(%s): %v", raw, err)
+		}
+	}
+	for _, raw := range []string{"https://8.8.8.8:1/", "https://8.8.8.8:65535/", "https://8.8.8.8:/", "https://8.8.8.8/%23a"} {
+		if err := c.CheckURL(context.Background(), raw); err != nil {
+			t.Errorf("CheckURL(%s): %v", raw, err)
+		}
+	}
+}
+
 func TestPublicAddressesPassTheCheck(t *testing.T) {
 	t.Parallel()
 	n := &outboundtest.Names{}
@@ -69,7 +90,7 @@ func TestPublicAddressesPassTheCheck(t *testing.T) {
 	n.Set("v6.test", outboundtest.At("2606:4700::1111"))
 	c := outbound.New(outbound.Options{Resolver: n.Resolver(t)})
 	for _, raw := range []string{
-		"https://8.8.8.8/", "http://[2606:4700::1111]:8080/", "http://[::ffff:8.8.8.8]/", "HTTPS://v4.test./hook", "https://v6.test:65535/a?b=c#d",
+		"https://8.8.8.8/", "http://[2606:4700::1111]:8080/", "http://[::ffff:8.8.8.8]/", "HTTPS://v4.test./hook", "https://v6.test:65535/a?b=c",
 		"https://not-there-yet.test/", "https://xn--bcher-kva.test/", "https://3com.test/", "https://127.0.0.1.nip.test/", "http://0xdead.beefy/",
 	} {
 		if err := c.CheckURL(context.Background(), raw); err != nil {

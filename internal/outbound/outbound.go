@@ -158,7 +158,7 @@ func drain(body io.Reader, stop func()) {
 	io.CopyN(io.Discard, body, drainBytes) // a failure shows at the next call
 }
 
-// CheckURL tells at the time of saving whether Do could call raw: http or https, a host, no credentials, and no resolved
+// CheckURL tells at the time of saving whether Do could call raw: http or https, a host, a port that exists, no credentials or fragment, and no resolved
 // address that is blocked. The error is a *BlockedError with words for the user, or ctx's own. A name that cannot be
 // resolved now passes, for it may exist later; Do checks again.
 func (c *Client) CheckURL(ctx context.Context, raw string) error {
