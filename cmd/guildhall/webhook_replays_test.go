@@ -104,6 +104,8 @@ func TestWebhookReplayKeepsPrivateProjectsPrivate(t *testing.T) {
 	if o := y.replay(hook, m{"since": start, "status": all}); o.num("done") != 0 {
 		t.Errorf("%s", o.body)
 	}
+	one := "/v1/webhook-deliveries/" + *y.deliveries(hook, "")[0].ID + "/replay"
+	y.ada.post(one, nil).want(409).code("webhook_event_private")
 	y.patch(hook, m{"include_private": true})
 	if o := y.replay(hook, m{"since": start, "status": all}); o.num("done") != 1 || r.count() != 2 {
 		t.Errorf("%d came, %s", r.count(), o.body)

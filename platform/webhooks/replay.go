@@ -27,7 +27,7 @@ const (
 		where d.tenant_id = $1 and d.day = any($2::date[]) and d.day = u.day and d.id = u.id and d.status = any($4::text[])
 		returning d.id, d.attempts`
 
-	selectToResend = `select ` + deliveryCols + `, d.example, p.enabled, coalesce(e.subject_type, '') as subject_type, e.subject_id,
+	selectToResend = `select ` + deliveryCols + `, d.example, p.enabled, p.include_private, coalesce(e.subject_type, '') as subject_type, e.subject_id,
 			e.id is not null or d.example is not null as there
 		from webhook_deliveries d
 		join webhook_endpoints p on p.tenant_id = d.tenant_id and p.id = d.endpoint_id and p.deleted_at is null
@@ -80,10 +80,11 @@ func replayEvents() []*event.Type { return api.Events(replayStarted.Type, delive
 func (f *Feature) replayOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "replay-webhook-delivery", Route: "POST /webhook-deliveries/{webhook_delivery_id}/replay", Can: mayManage, Status: 202,
-		Emits: api.Events(deliveryReplayed.Type), Errors: []string{"409 webhook_delivery_pending", "409 webhook_endpoint_disabled", "409 webhook_event_gone"},
+		Emits: api.Events(deliveryReplayed.Type), Errors: []string{"409 webhook_delivery_pending", "409 webhook_endpoint_disabled", "409 webhook_event_gone",
+			"409 webhook_event_private: The event belongs to a private project, and the endpoint does not include those."},
 		Summary: "Send a webhook delivery again",
 		Doc: "Puts the delivery into the queue under the same webhook-id, whatever became of it and whatever the filter says of it today; " +
-			"its retries begin anew. One that waits for its next attempt is sent now. One that no attempt was made at yet is on its way already.",
+			"its retries begin anew. An event of a private project is sent only while the endpoint includes those. One that waits for its next attempt is sent now. One that no attempt was made at yet is on its way already.",
 	}, f.replayDelivery)
 	api.Write(r, api.Op{
 		ID: "replay-webhook-endpoint", Route: "POST /webhook-endpoints/{webhook_endpoint_id}/replay", Can: mayManage, Status: 202,
@@ -101,11 +102,12 @@ func (f *Feature) replayOperations(r *api.Router) {
 
 type resend struct {
 	Delivery
-	Example     []byte `db:"example"`
-	Enabled     bool   `db:"enabled"`
-	SubjectType string `db:"subject_type"`
-	SubjectID   *id.ID `db:"subject_id"`
-	There       bool   `db:"there"`
+	Example        []byte `db:"example"`
+	Enabled        bool   `db:"enabled"`
+	IncludePrivate bool   `db:"include_private"`
+	SubjectType    string `db:"subject_type"`
+	SubjectID      *id.ID `db:"subject_id"`
+	There          bool   `db:"there"`
 }
 
 func (f *Feature) replayDelivery(ctx context.Context, tx *tenant.Tx, in *deliveryPath) (Delivery, error) {
@@ -122,6 +124,13 @@ func (f *Feature) replayDelivery(ctx context.Context, tx *tenant.Tx, in *deliver
 		return found, endpointDisabled()
 	case !d.There:
 		return found, fault.Conflictf("webhook_event_gone", "The event of this delivery is no longer in the log.")
+	}
+	private, err := privateEvents(ctx, tx, []event.Event{{ID: d.EventID}})
+	if err != nil {
+		return found, err
+	}
+	if private[d.EventID] && !d.IncludePrivate {
+		return found, fault.Conflictf("webhook_event_private", "The event belongs to a private project. Set include_private of the endpoint first.")
 	}
 	if _, err := tenant.Value[bool](ctx, tx, lockDispatch, org, d.EndpointID); err != nil && !errors.Is(err, tenant.ErrNoRows) {
 		return found, err
