@@ -110,6 +110,14 @@ type resend struct {
 	There          bool   `db:"there"`
 }
 
+// subject is the key under which it was queued at first.
+func (d resend) subject() string {
+	if d.Example != nil {
+		return exampleKey(d.EventID)
+	}
+	return subjectKey(event.Event{Subject: event.SubjectRef{Type: d.SubjectType, ID: d.SubjectID}})
+}
+
 func (f *Feature) replayDelivery(ctx context.Context, tx *tenant.Tx, in *deliveryPath) (Delivery, error) {
 	org, day := tx.Scope().Organization, event.Day(in.DeliveryID)
 	found, err := findDelivery(ctx, tx, org, in.DeliveryID)
@@ -147,7 +155,7 @@ func (f *Feature) replayDelivery(ctx context.Context, tx *tenant.Tx, in *deliver
 		return found, err
 	}
 	send := queued{Endpoint: d.EndpointID, Delivery: in.DeliveryID, Event: d.EventID, Made: reopened.Attempts, Example: d.Example,
-		Subject: subjectKey(event.Event{Subject: event.SubjectRef{Type: d.SubjectType, ID: d.SubjectID}})}
+		Subject: d.subject()}
 	if err := f.enqueue(ctx, tx, []queued{send}); err != nil {
 		return found, err
 	}

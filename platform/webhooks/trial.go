@@ -60,10 +60,13 @@ func (f *Feature) sendTrial(ctx context.Context, tx *tenant.Tx, in *sendTrial) (
 	if _, err := tenant.Exec(ctx, tx, insertTrial, tx.Scope().Organization, event.Day(delivery), delivery, l.ID, e.ID, e.Type, l.Version, raw); err != nil {
 		return TrialDelivery{}, err
 	}
-	// It has a subject of its own, so that it waits for nothing.
-	q := queued{Endpoint: l.ID, Delivery: delivery, Event: e.ID, Subject: "example:" + e.ID.String(), Example: raw}
+	q := queued{Endpoint: l.ID, Delivery: delivery, Event: e.ID, Subject: exampleKey(e.ID), Example: raw}
 	return TrialDelivery{delivery}, f.enqueue(ctx, tx, []queued{q})
 }
+
+// exampleKey gives each example a subject of its own, so that it waits for
+// nothing.
+func exampleKey(example id.ID) string { return "example:" + example.String() }
 
 // trial is the published example of a type, as if the caller had caused it now.
 func (f *Feature) trial(tx *tenant.Tx, t *event.Type) (e event.Event, err error) {
