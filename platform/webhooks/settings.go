@@ -176,7 +176,7 @@ func (headerValues) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeObject, MaxProperties: &count,
 		Description: "Headers that go along with every delivery, up to 20 in all. Values are never shown again. In a change, the names that it holds are set, null takes one away, the others stay. " +
-			"Reserved are webhook-…, content-…, proxy-…, host, connection, keep-alive, transfer-encoding, te, trailer, upgrade, expect, user-agent, date and cookie.",
+			"Reserved are webhook-…, content-…, proxy-…, host, connection, keep-alive, transfer-encoding, te, trailer, upgrade, expect, user-agent, date, cookie and idempotency-key.",
 		AdditionalProperties: value,
 		Examples:             []any{map[string]any{"Authorization": "Bearer 4f1c0d9e"}},
 	}
@@ -189,10 +189,11 @@ const headerText = `^[!-~]([ \t!-~]*[!-~])?$`
 // reservedHeaders are those that the sender sets, that belong to the
 // connection, or that would make a delivery look like another request. Cookie
 // is among them because it carries a browser's session: a secret of the
-// receiver belongs into Authorization or a header of its own.
+// receiver belongs into Authorization or a header of its own. Idempotency-Key tells the transport
+// that a request may be repeated, which the sender decides.
 var reservedHeaders = map[string]bool{
 	"Host": true, "Connection": true, "Keep-Alive": true, "Transfer-Encoding": true, "Te": true, "Trailer": true,
-	"Upgrade": true, "Expect": true, "User-Agent": true, "Date": true, "Cookie": true,
+	"Upgrade": true, "Expect": true, "User-Agent": true, "Date": true, "Cookie": true, "Idempotency-Key": true,
 }
 
 var reservedPrefixes = []string{"Webhook-", "Content-", "Proxy-"}

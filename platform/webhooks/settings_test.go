@@ -69,7 +69,7 @@ func TestReservedHeadersAreRefused(t *testing.T) {
 	}
 	for _, name := range []string{
 		"webhook-id", "Webhook-Signature", "WEBHOOK-anything", "content-type", "Content-Length", "content-encoding", "Host", "connection", "Keep-Alive",
-		"transfer-encoding", "User-Agent", "te", "Trailer", "upgrade", "proxy-authorization", "Proxy-Connection", "expect", "date", "cookie",
+		"transfer-encoding", "User-Agent", "te", "Trailer", "upgrade", "proxy-authorization", "Proxy-Connection", "expect", "date", "cookie", "idempotency-key",
 		"", "a b", "a:b", "a\r\nb", "ä", "a/b", "(x)", strings.Repeat("a", 101),
 	} {
 		if f := fault.As((headerValues{name: &v}).check()); f == nil || !strings.HasPrefix(f.Fields[0].Pointer, "/headers") {
