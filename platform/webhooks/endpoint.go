@@ -1,11 +1,15 @@
 package webhooks
 
 import (
+	"context"
+	"net/url"
+	"reflect"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/date"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
 )
 
 // Endpoint is where events are sent.
@@ -47,6 +51,32 @@ func (e Endpoint) Location() string { return "/v1/webhook-endpoints/" + e.ID.Str
 
 // EventSubject implements event.Subjected.
 func (e Endpoint) EventSubject() event.Subject { return event.Subject{ID: e.ID} }
+
+// told is the endpoint as its events show it. They go to all other endpoints
+// too, and path and query of a webhook's address are often a secret: "/..."
+// stands for them, which keeps it a URL.
+func (e Endpoint) told() Endpoint {
+	u, err := url.Parse(e.URL)
+	switch {
+	case err != nil || u.Host == "": // it was checked when it was saved
+		e.URL = ""
+	case u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
+		e.URL = u.Scheme + "://" + u.Host + "/..."
+	}
+	return e
+}
+
+// tellChange records a change that was made, also where it shows in no field:
+// another value of a header, another path of the address.
+func tellChange(ctx context.Context, tx *tenant.Tx, was, now Endpoint) error {
+	was, now = was.told(), now.told()
+	moved := was
+	moved.Version, moved.UpdatedAt = now.Version, now.UpdatedAt
+	if reflect.DeepEqual(moved, now) {
+		return EndpointUpdated.Emit(ctx, tx, now)
+	}
+	return EndpointUpdated.EmitChange(ctx, tx, was, now)
+}
 
 // The events of endpoints.
 var (

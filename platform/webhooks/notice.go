@@ -64,7 +64,7 @@ func (f *Feature) disable(ctx context.Context, tx *tenant.Tx, endpoint id.ID, re
 	if err := tellDisabled.Enqueue(ctx, f.Queue, tx, endpointArgs{e.ID}); err != nil {
 		return err
 	}
-	return EndpointDisabled.Emit(ctx, tx, e)
+	return EndpointDisabled.Emit(ctx, tx, e.told())
 }
 
 // tellAll makes a job of each mail, so that one that fails is repeated alone.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
@@ -161,7 +160,7 @@ func (f *Feature) createEndpoint(ctx context.Context, tx *tenant.Tx, in *createE
 	if err != nil {
 		return NewEndpoint{}, err
 	}
-	return NewEndpoint{e, secret.text()}, EndpointCreated.Emit(ctx, tx, e)
+	return NewEndpoint{e, secret.text()}, EndpointCreated.Emit(ctx, tx, e.told())
 }
 
 // mayBecome checks what needs the old and the new state of an endpoint, and
@@ -253,11 +252,7 @@ func (f *Feature) updateEndpoint(ctx context.Context, tx *tenant.Tx, in *patchEn
 	if err := f.settle(ctx, tx, was.Endpoint, now); err != nil {
 		return Endpoint{}, err
 	}
-	if resealed && slices.Equal(was.Headers, now.Headers) {
-		// A new value shows in no field, and must be in the log all the same.
-		return now, EndpointUpdated.Emit(ctx, tx, now)
-	}
-	return now, EndpointUpdated.EmitChange(ctx, tx, was.Endpoint, now)
+	return now, tellChange(ctx, tx, was.Endpoint, now)
 }
 
 // settle brings what is queued in line with the new settings.
@@ -301,7 +296,7 @@ func (f *Feature) deleteEndpoint(ctx context.Context, tx *tenant.Tx, in *deleteE
 	if err := empty.Enqueue(ctx, f.Queue, tx, endpointArgs{was.ID}); err != nil {
 		return api.None{}, err
 	}
-	return api.None{}, EndpointDeleted.Emit(ctx, tx, was.Endpoint)
+	return api.None{}, EndpointDeleted.Emit(ctx, tx, was.told())
 }
 
 // EndpointSecret is the secret of an endpoint.
@@ -388,5 +383,5 @@ func (f *Feature) rotateSecret(ctx context.Context, tx *tenant.Tx, in *rotateSec
 	if err != nil {
 		return RotatedSecret{}, err
 	}
-	return RotatedSecret{s.text(), before.PreviousExpiresAt}, SecretRotated.Emit(ctx, tx, e)
+	return RotatedSecret{s.text(), before.PreviousExpiresAt}, SecretRotated.Emit(ctx, tx, e.told())
 }

@@ -294,5 +294,5 @@ func (f *Feature) catchUp(ctx context.Context, tx *tenant.Tx, p replayPlan) erro
 	if err != nil {
 		return err
 	}
-	return EndpointUpdated.EmitChange(ctx, tx, before, after)
+	return EndpointUpdated.EmitChange(ctx, tx, before.told(), after.told())
 }
