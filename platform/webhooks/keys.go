@@ -43,7 +43,7 @@ const keyCols = `id, ` + base64url + `, created_at, expires_at`
 const (
 	insertFirstKey = `insert into webhook_keys (tenant_id, id, seed, public_key) values ($1, $2, $3, $4)
 		on conflict (tenant_id) where expires_at is null do nothing`
-	// lockKeys makes rotations of an organisation take turns.
+	// lockKeys makes those who make keys of an organisation take turns.
 	lockKeys = `insert into webhook_counters as c (tenant_id, endpoints) values ($1, 0)
 		on conflict (tenant_id) do update set endpoints = c.endpoints`
 	expireKeys = `with gone as (
@@ -96,11 +96,15 @@ func (f *Feature) newKey(org id.ID) (kid id.ID, seed []byte, public []byte, err 
 }
 
 // keyOfOrganization makes the organisation's first key pair, unless it has one.
-// Of several callers at once, the unique index lets one succeed.
+// A rotation waits meanwhile: it would not see the key, and fail at the unique
+// index.
 func (f *Feature) keyOfOrganization(ctx context.Context, tx *tenant.Tx) error {
 	org := tx.Scope().Organization
 	kid, seed, public, err := f.newKey(org)
 	if err != nil {
+		return err
+	}
+	if _, err := tenant.Exec(ctx, tx, lockKeys, org); err != nil {
 		return err
 	}
 	_, err = tenant.Exec(ctx, tx, insertFirstKey, org, kid, seed, public)
