@@ -201,7 +201,8 @@ func TestHostileStrings(t *testing.T) {
 				case res.status >= 500:
 					t.Errorf("%s.%s = %q: status %d: %s", op.ID, field, all[i], res.status, res.body)
 				case res.status < 300 && len(res.body) > 0 && strings.Contains("title description body name", field):
-					if got, ok := res.at(field).(string); ok && got != all[i] && got != strings.TrimSpace(all[i]) {
+					if got, ok := res.at(field).(string); ok && got != all[i] && got != strings.TrimSpace(all[i]) &&
+						got != strings.Join(strings.Fields(all[i]), " ") { // names of labels are one line of single spaces
 						t.Errorf("%s.%s: sent %q, stored %q", op.ID, field, all[i], got)
 					}
 				}

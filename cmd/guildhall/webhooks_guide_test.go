@@ -278,7 +278,6 @@ func TestWebhooksGuideVerifies(t *testing.T) {
 	all := append(deliveredChecks(t), craftedChecks(t)...)
 	for _, l := range languages() {
 		t.Run(l.name, func(t *testing.T) {
-			t.Parallel()
 			found := snippets(t, l.name)
 			if want := map[bool]int{false: 1, true: 2}[l.keys]; len(found) != want {
 				t.Fatalf("the guide has %d snippets of %s, not %d", len(found), l.name, want)
