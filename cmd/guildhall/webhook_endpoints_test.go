@@ -163,9 +163,16 @@ func TestWebhookEndpointChanges(t *testing.T) {
 		t.Errorf("settings: %v", rows[0])
 	}
 
+	// The path of an address stays out of the events, and a change of it does not.
+	if moved := ann.patch(path, m{"url": "https://example.com/secret-5"}).want(200); moved.str("url") != "https://example.com/secret-5" || moved.num("version") != 8 {
+		t.Errorf("moved: %s", moved.body)
+	}
 	w.settle()
 	feed := ann.get("/v1/events?type=webhook_endpoint.updated").want(200)
-	if feed.len("data") != 6 || feed.str("data.0.previous.description") != "" || feed.at("data.0.previous.rate_limit") != nil || feed.at("data.1.previous") != nil || feed.str("data.2.previous.headers.0") != "X-A" {
+	if feed.str("data.6.data.url") != "https://example.com/..." || feed.at("data.6.previous") != nil || strings.Contains(string(feed.body), "secret-5") {
+		t.Errorf("feed: %s", feed.body)
+	}
+	if feed.len("data") != 7 || feed.str("data.0.previous.description") != "" || feed.at("data.0.previous.rate_limit") != nil || feed.at("data.1.previous") != nil || feed.str("data.2.previous.headers.0") != "X-A" {
 		t.Errorf("feed: %s", feed.body)
 	}
 	// The values stand nowhere in clear.
