@@ -144,10 +144,8 @@ func (f *Feature) exampleOf(name string) (json.RawMessage, bool) {
 // asOf gives an event in the version of its schema that was current on a day.
 // One whose type this binary does not know stays as it is.
 func (f *Feature) asOf(day date.Date, e event.Event) (event.Event, error) {
-	for _, t := range f.EventTypes() {
-		if t.Name == e.Type {
-			return t.At(day, e)
-		}
+	if t := f.typeByName()[e.Type]; t != nil {
+		return t.At(day, e)
 	}
 	return e, nil
 }

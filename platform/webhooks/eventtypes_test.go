@@ -18,7 +18,7 @@ type crate struct {
 
 func (crate) EventSubject() event.Subject { return event.Subject{ID: id.New()} }
 
-func catalogueOfCrates() *Feature {
+func catalogueOfCrates(t *testing.T) *Feature {
 	sent := event.Define[crate]("crate.sent", "A crate left.").Revised("2027-02-01", func(data map[string]json.RawMessage) error {
 		if v, ok := data["state"]; ok {
 			delete(data, "state")
@@ -29,15 +29,19 @@ func catalogueOfCrates() *Feature {
 	entry := CatalogueEntry{Type: sent.Type,
 		Schemas: map[int]json.RawMessage{1: json.RawMessage(`{"title":"old"}`), 2: json.RawMessage(`{"title":"new"}`)},
 		Example: json.RawMessage(`{"id":"0198c1f2-7b1e-7c3a-9d52-3f4b8a6e1c07","type":"crate.sent","schema_version":2,"data":{"state":"sent"},"previous":{"state":"packed"}}`)}
-	return &Feature{Deps: Deps{
+	f, err := New(Deps{
 		EventTypes: func() []*event.Type { return []*event.Type{sent.Type} },
 		Catalogue:  func() ([]CatalogueEntry, error) { return []CatalogueEntry{entry}, nil },
-	}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 func TestEventTypeInAnEarlierVersion(t *testing.T) {
 	t.Parallel()
-	f := catalogueOfCrates()
+	f := catalogueOfCrates(t)
 	read := func(version int) (EventType, error) {
 		return f.getEventType(t.Context(), tenant.View{}, &getEventType{EventType: "crate.sent", Version: version})
 	}
@@ -62,7 +66,7 @@ func TestEventTypeInAnEarlierVersion(t *testing.T) {
 
 func TestEventAsOfADay(t *testing.T) {
 	t.Parallel()
-	f := catalogueOfCrates()
+	f := catalogueOfCrates(t)
 	for day, want := range map[string]string{"2027-01-31": `{"status":"sent"}`, "2027-02-01": `{"state":"sent"}`} {
 		d, err := date.Parse(day)
 		if err != nil {
@@ -79,7 +83,7 @@ func TestEventAsOfADay(t *testing.T) {
 
 func TestExampleOf(t *testing.T) {
 	t.Parallel()
-	f := catalogueOfCrates()
+	f := catalogueOfCrates(t)
 	if got, ok := f.exampleOf("crate.sent"); !ok || !strings.Contains(string(got), "crate.sent") {
 		t.Errorf("%s, %v", got, ok)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
@@ -35,6 +36,7 @@ type Deps struct {
 type Feature struct {
 	Deps
 	conditions *expr.Cache
+	typeByName func() map[string]*event.Type // looked up for every delivery
 }
 
 // conditionsKept bounds the compiled filters that a process holds.
@@ -46,7 +48,13 @@ func New(d Deps) (*Feature, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhooks.New: %w", err)
 	}
-	return &Feature{Deps: d, conditions: c}, nil
+	return &Feature{Deps: d, conditions: c, typeByName: sync.OnceValue(func() map[string]*event.Type {
+		byName := map[string]*event.Type{}
+		for _, t := range d.EventTypes() {
+			byName[t.Name] = t
+		}
+		return byName
+	})}, nil
 }
 
 // The permissions of the feature.
