@@ -38,19 +38,25 @@ soak: node_modules/.done ## the same tests at big counts; writes docs/reliabilit
 bench: node_modules/.done ## measure against baselines in the same run
 	$(GO) test -count=1 -run '^$$' -bench Ratio -benchtime 1x -timeout 60m ./cmd/guildhall | grep -E '^\||^(ok|FAIL|---)'
 
-generate: ## write the golden files anew
+tools/buf/node_modules/.done: tools/buf/package.json tools/buf/package-lock.json
+	cd tools/buf && npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+generate: tools/buf/node_modules/.done ## write the golden files and the generated code anew
+	cd plugins/proto && ../../tools/buf/node_modules/.bin/buf generate
 	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./migrations ./cmd/guildhall
 
 fmt: ## format the code
 	gofmt -w $(shell git ls-files '*.go')
 
-check: node_modules/.done ## linters and generated files
+check: node_modules/.done tools/buf/node_modules/.done ## linters and generated files
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run make fmt:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden|Architecture' . ./migrations ./cmd/guildhall
 	tools/openapi-lint/lint.sh openapi/openapi.json
+	cd plugins/proto && ../../tools/buf/node_modules/.bin/buf lint
 
 clean: ## remove what was built; ./data stays
-	rm -rf bin node_modules tools/openapi-lint/node_modules
+	rm -rf bin node_modules tools/openapi-lint/node_modules tools/buf/node_modules
 
 .PHONY: help run build test soak bench generate fmt check clean
