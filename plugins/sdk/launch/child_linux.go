@@ -133,7 +133,7 @@ func (c *child) direct(env []string, image, stdout, stderr *os.File) (*exec.Cmd,
 	}
 	defer null.Close()
 	cmd := &exec.Cmd{
-		Path: c.program(), Args: append([]string{c.spec.Name}, c.spec.Command.Args...), Env: env, Dir: c.folder.files,
+		Path: c.program(), Args: c.spec.argv(), Env: env, Dir: c.folder.files,
 		Stdout: stdout, Stderr: stderr, ExtraFiles: []*os.File{null, image},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
@@ -175,7 +175,7 @@ func (c *child) confined(flags uintptr, env []string, image, stdout, stderr *os.
 func (c *child) orders(env []string) orders {
 	l := c.spec.Limits
 	o := orders{
-		Program: c.program(), Args: append([]string{c.spec.Name}, c.spec.Command.Args...), Env: env,
+		Program: c.program(), Args: c.spec.argv(), Env: env,
 		Files: c.folder.files, Tmp: c.folder.tmp, Run: c.folder.run, HostSocket: c.folder.hostSocket, Reads: c.spec.Command.Reads,
 		Data: uint64(l.MemoryBytes + l.MemoryBytes/4 + 64<<20 + int64(l.Processes)*threadStack), OpenFiles: uint64(l.OpenFiles), FileBytes: uint64(l.FileBytes), Nice: l.Nice,
 	}
@@ -214,7 +214,15 @@ func (c *child) killAll() {
 	}
 }
 
-func (c *child) signal(s syscall.Signal) { _ = c.process.Signal(s) }
+// terminate sends SIGTERM, which the first process of a namespace does not get
+// unless it catches it.
+func (c *child) terminate() {
+	if c.contained && !catches(c.pid, syscall.SIGTERM) {
+		c.killAll()
+		return
+	}
+	_ = c.process.Signal(syscall.SIGTERM)
+}
 
 // peak is the most memory that the first process, or one it waited for, ever had.
 func (c *child) peak() int64 { return c.state.SysUsage().(*syscall.Rusage).Maxrss << 10 }

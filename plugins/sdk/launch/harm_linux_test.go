@@ -1,12 +1,10 @@
 package launch_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,15 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/guildhall-dev/guildhall/plugins/sdk/launch"
 	"github.com/guildhall-dev/guildhall/plugins/sdk/pluginpb"
 )
-
-const helperVariable = "LAUNCH_TEST_HELPER"
 
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
@@ -243,90 +238,4 @@ func TestTheHashedFileRuns(t *testing.T) {
 	if _, err := os.Stat(file + ".ran"); err == nil {
 		t.Error("the swapped file ran")
 	}
-}
-
-// TestDiesWithItsHost kills a host and waits for its plugin.
-func TestDiesWithItsHost(t *testing.T) {
-	t.Parallel()
-	pid, host := helper(t, nil)
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := host.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = host.Wait()
-	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 60_000); n != 1 {
-		t.Fatalf("the plugin outlives its host: %v", err)
-	}
-}
-
-// TestUnprivilegedHost runs a host that is not root.
-func TestUnprivilegedHost(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("every other test runs on one")
-	}
-	uid := uint32(account())
-	pid, host := helper(t, &syscall.Credential{Uid: uid, Gid: uid})
-	if info, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil || info.Sys().(*syscall.Stat_t).Uid != uid {
-		t.Fatalf("the plugin is not the host's: %v", err)
-	}
-	_ = host.Process.Kill()
-	_ = host.Wait()
-}
-
-// helper runs this binary as a host of its own and returns its plugin's process.
-func helper(t *testing.T, who *syscall.Credential) (int, *exec.Cmd) {
-	t.Helper()
-	binary, err := os.Open(launch.Self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer binary.Close()
-	dir := public(t)
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command("/proc/self/fd/3")
-	c.Env, c.Stderr, c.ExtraFiles = []string{helperVariable + "=" + filepath.Join(dir, "p")}, os.Stderr, []*os.File{binary}
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: who}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Process.Kill() })
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		t.Log("helper: ", lines.Text())
-		if pid, err := strconv.Atoi(lines.Text()); err == nil {
-			return pid, c
-		}
-	}
-	t.Fatalf("the helper said nothing: %v", c.Wait())
-	return 0, nil
-}
-
-func help() {
-	binary, err := os.ReadFile(launch.Self)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	p, err := launch.Start(context.Background(), launch.Spec{
-		Name: "tester", Version: "1.0.0", Command: launch.Command{Binary: binary}, Host: hostServer{},
-		Dir: os.Getenv(helperVariable), Confine: launch.Self, TLS: true, StartTimeout: time.Minute,
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(strings.Join(p.Missing(), "; "))
-	fmt.Println(p.PID())
-	<-p.Done()
 }

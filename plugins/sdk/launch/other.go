@@ -48,7 +48,7 @@ func (c *child) start(env []string, stdout, stderr *os.File) error {
 		}
 	}
 	c.cmd = &exec.Cmd{
-		Path: program, Args: append([]string{c.spec.Name}, c.spec.Command.Args...), Env: env, Dir: c.folder.files,
+		Path: program, Args: c.spec.argv(), Env: env, Dir: c.folder.files,
 		Stdout: stdout, Stderr: stderr, SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
 	if err := c.cmd.Start(); err != nil {
@@ -69,11 +69,11 @@ func (c *child) killAll() {
 	}
 }
 
-func (c *child) signal(s syscall.Signal) { _ = syscall.Kill(c.pid, s) }
-func (c *child) ending() string          { return c.cmd.ProcessState.String() }
-func (c *child) peak() int64             { return 0 }
-func (c *child) failed() bool            { return !c.cmd.ProcessState.Success() }
-func (c *child) usage() Usage            { return Usage{Processes: 1} }
+func (c *child) terminate()     { _ = syscall.Kill(c.pid, syscall.SIGTERM) }
+func (c *child) ending() string { return c.cmd.ProcessState.String() }
+func (c *child) peak() int64    { return 0 }
+func (c *child) failed() bool   { return !c.cmd.ProcessState.Success() }
+func (c *child) usage() Usage   { return Usage{Processes: 1} }
 
 // peer is not asked: the socket's folder lets nobody else in.
 func peer(*net.UnixConn) (int, error) { return os.Geteuid(), nil }

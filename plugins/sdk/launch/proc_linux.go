@@ -124,3 +124,15 @@ func owner(pid int) int {
 	}
 	return int(info.Sys().(*syscall.Stat_t).Uid)
 }
+
+// catches says whether a process handles a signal itself.
+func catches(pid int, s syscall.Signal) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(b), "\nSigCgt:")
+	mask, _, _ := strings.Cut(strings.TrimSpace(after), "\n")
+	bits, err := strconv.ParseUint(mask, 16, 64)
+	return err == nil && bits&(1<<(s-1)) != 0
+}

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -118,6 +119,12 @@ func orDefault[T int | int64 | time.Duration](v *T, otherwise T) {
 	if *v <= 0 {
 		*v = otherwise
 	}
+}
+
+// argv begins with the plugin's name, for the process list. An interpreter finds
+// its libraries by its own.
+func (s *Spec) argv() []string {
+	return append([]string{cmp.Or(s.Command.Path, s.Name)}, s.Command.Args...)
 }
 
 // environment is all that the plugin gets to see, beside what the protocol of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -16,7 +15,7 @@ import (
 // is gone. Calls that are running are cut off: drain them first.
 //
 // The request is go-plugin's shutdown call, or SIGTERM where a plugin does not
-// serve that.
+// serve that. Who does not catch SIGTERM either is killed at once.
 func (p *Process) Stop(grace time.Duration) {
 	p.mu.Lock()
 	if p.reason == nil {
@@ -27,7 +26,7 @@ func (p *Process) Stop(grace time.Duration) {
 	defer cancel()
 	err := p.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
 	if status.Code(err) == codes.Unimplemented {
-		p.child.signal(syscall.SIGTERM)
+		p.child.terminate()
 	}
 	select {
 	case <-p.done:
