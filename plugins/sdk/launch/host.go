@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -17,13 +18,12 @@ func serveHost(s *Spec, f *folder, uid int, dedicated bool) (*grpc.Server, error
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(f.hostSocket, 0o600); err != nil {
-		return nil, err
+	err = os.Chmod(f.hostSocket, 0o600)
+	if err == nil && dedicated {
+		err = os.Chown(f.hostSocket, uid, uid)
 	}
-	if dedicated {
-		if err := os.Chown(f.hostSocket, uid, uid); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	server := grpc.NewServer(append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxConcurrentStreams(256),

@@ -100,6 +100,10 @@ func (p *Process) start(ctx context.Context) (err error) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { p.end(context.Cause(ctx)) })()
 	if err = p.connect(ctx); err == nil {
+		u := p.child.usage() // the watcher's first look was at something that had not begun
+		p.mu.Lock()
+		p.usage = u
+		p.mu.Unlock()
 		return nil
 	}
 	if !p.child.started() {
@@ -175,6 +179,7 @@ func (p *Process) finish() {
 	p.client.Kill()
 	p.stdout.flush()
 	p.stderr.flush()
+	p.output.close()
 	p.folder.remove()
 	p.mu.Lock()
 	p.err = p.reason

@@ -29,6 +29,7 @@ type output struct {
 	mu    sync.Mutex // one line at a time
 	last  string     // the last line of stderr
 	cause string     // the line that says why the program fell, if one does
+	shut  bool
 }
 
 func newOutput(deliver func(string, []byte)) *output {
@@ -44,7 +45,16 @@ func (o *output) line(stream string, line []byte) {
 			o.cause = o.last
 		}
 	}
-	o.deliver(stream, line)
+	if !o.shut {
+		o.deliver(stream, line)
+	}
+}
+
+// close drops what still comes.
+func (o *output) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.shut = true
 }
 
 // said is what the program said last about its end.

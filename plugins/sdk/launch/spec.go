@@ -61,7 +61,7 @@ type Spec struct {
 
 	// Output is given each line that the plugin prints, without its end and
 	// clipped to 4 KiB; stream is "stdout" or "stderr". It is called by one
-	// goroutine at a time and must not keep line. A plugin that prints more than
+	// goroutine at a time, not after Done, and must not keep line. A plugin that prints more than
 	// 256 KiB/s in the long run, or than Output takes, waits.
 	Output func(stream string, line []byte)
 
