@@ -108,11 +108,11 @@ func explain(out []FieldError, e *jsonschema.ValidationError) []FieldError {
 		return out
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
-			out = append(out, FieldError{at + pointer(clip(name)), "is not a known field"})
+			out = append(out, FieldError{at + pointer(clip(name)), unknownWords(at)})
 		}
 		return out
-	case *kind.PropertyNames:
-		return append(out, FieldError{at + pointer(clip(k.Property)), nameWords(e)})
+	case *kind.PropertyNames: // its location is not to be relied on
+		return append(out, FieldError{"", fmt.Sprintf("has a field %q, a name that is not allowed there", clip(k.Property))})
 	case *kind.OneOf:
 		return say("%s", choiceWords(at))
 	case *kind.AnyOf, *kind.Not:
@@ -181,19 +181,15 @@ func patternWords(pattern string) string {
 		return "is not an address such as https://example.com/"
 	case `^[a-z][a-z0-9_]*\.will_[a-z][a-z0-9_]*$`:
 		return "is not the name of a hook, such as task.will_create"
-	case `^(linux|darwin|windows|freebsd)_(amd64|arm64)$`:
-		return "is not a platform: linux, darwin, windows or freebsd, then _amd64 or _arm64"
 	}
 	return "does not match " + pattern
 }
 
-func nameWords(e *jsonschema.ValidationError) string {
-	for _, c := range e.Causes {
-		if k, ok := c.ErrorKind.(*kind.Pattern); ok {
-			return patternWords(k.Want)
-		}
+func unknownWords(at string) string {
+	if at == "/runtime/binaries" {
+		return "is not a platform: linux, darwin, windows or freebsd, then _amd64 or _arm64"
 	}
-	return "is not a name that is allowed here"
+	return "is not a known field"
 }
 
 // choiceWords says between what the manifest lets choose.
