@@ -53,7 +53,7 @@ func unpack(data []byte) (map[string][]byte, error) {
 	}
 	z.Multistream(false)
 	plain := &counter{z, MaxUnpacked + MaxFiles*1024}
-	files, err := untar(plain)
+	files, err := untar(plain, bestRatio*int64(len(data)))
 	if err == nil {
 		err = onlyZeros(plain) // and with it gzip's own checksum
 	}
@@ -69,7 +69,11 @@ func unpack(data []byte) (map[string][]byte, error) {
 	return files, nil
 }
 
-func untar(r io.Reader) (map[string][]byte, error) {
+// bestRatio is more than DEFLATE can ever save: 1032 to 1.
+const bestRatio = 1040
+
+// untar reads the files of an archive, of which none can be larger than most.
+func untar(r io.Reader, most int64) (map[string][]byte, error) {
 	files, seen, left := map[string][]byte{}, names{}, int64(MaxUnpacked)
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()
@@ -91,8 +95,11 @@ func untar(r io.Reader) (map[string][]byte, error) {
 		if left -= h.Size; left < 0 {
 			return nil, tooLarge("", "the bundle unpacks to more than %d MiB", MaxUnpacked>>20)
 		}
-		content, err := io.ReadAll(t) // grows with what comes, not with what the header says
-		if err != nil {
+		if h.Size > most {
+			return nil, fmt.Errorf("its header promises %d bytes of %q, which cannot be in it", h.Size, clip(h.Name))
+		}
+		content := make([]byte, h.Size)
+		if _, err := io.ReadFull(t, content); err != nil {
 			return nil, err
 		}
 		files[h.Name] = content
