@@ -1,0 +1,57 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// Stop asks the plugin to end, kills what is left after grace, and returns when it
+// is gone. Calls that are running are cut off: drain them first.
+//
+// The request is go-plugin's shutdown call, or SIGTERM where a plugin does not
+// serve that.
+func (p *Process) Stop(grace time.Duration) {
+	p.mu.Lock()
+	if p.reason == nil {
+		p.reason = ErrStopped
+	}
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	err := p.conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
+	if status.Code(err) == codes.Unimplemented {
+		p.child.signal(syscall.SIGTERM)
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.Kill()
+	}
+}
+
+// Kill kills the plugin and all its descendants, and returns when they are gone.
+func (p *Process) Kill() {
+	p.end(ErrStopped)
+	<-p.done
+}
+
+// verdict says why a process ended that the host did not end.
+func (p *Process) verdict() error {
+	end := p.child.ending()
+	if said := p.output.said(); said != "" {
+		end += ": " + said
+	}
+	if most := p.spec.Limits.MemoryBytes; p.child.peak() > most && p.child.failed() {
+		return fmt.Errorf("exceeded its memory of %s: %s", mebibytes(most), end)
+	}
+	return errors.New(end)
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
