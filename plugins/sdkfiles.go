@@ -53,14 +53,20 @@ func ModuleFiles(module, folder string) (mod, sum []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	head, requirements, ok := strings.Cut(string(sdk["go.mod"]), "\nrequire (\n")
+	mod, err = moduleUsing(string(sdk["go.mod"]), module, folder)
+	return mod, sdk["go.sum"], err
+}
+
+// moduleUsing is the go.mod of a module that uses the SDK, whose go.mod is
+// given.
+func moduleUsing(sdk, module, folder string) ([]byte, error) {
+	head, requirements, ok := strings.Cut(sdk, "\nrequire (\n")
 	_, version, found := strings.Cut(head, "\ngo ")
 	if !ok || !found {
-		return nil, nil, errors.New("sdk.mod is not as make generate writes it")
+		return nil, errors.New("sdk.mod is not as make generate writes it")
 	}
-	text := fmt.Sprintf("module %s\n\ngo %s\nrequire %s v0.0.0\n\nrequire (\n%s\nreplace %[3]s => ./%[5]s\n",
-		module, version, SDKModule, indirect(requirements), path.Clean(folder))
-	return []byte(text), sdk["go.sum"], nil
+	return fmt.Appendf(nil, "module %s\n\ngo %s\nrequire %s v0.0.0\n\nrequire (\n%s\nreplace %[3]s => ./%[5]s\n",
+		module, version, SDKModule, indirect(requirements), path.Clean(folder)), nil
 }
 
 // indirect marks requirements as what the SDK needs, not the module itself.

@@ -63,38 +63,57 @@ func TestGoldenSDKModule(t *testing.T) {
 	}
 	mod += ")\n"
 
+	sum := sumOf(t, mod)
+	ours, err := os.ReadFile(filepath.Join("..", "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(sum) {
+		if !strings.Contains(string(ours), line) {
+			t.Errorf("the SDK needs %s, which Guildhall does not", line)
+		}
+	}
+	golden(t, "sdk.mod", []byte(mod))
+	golden(t, "sdk.sum", []byte(sum))
+}
+
+// sumOf is what go.sum needs to have for the SDK with the go.mod, and for a
+// module that uses it.
+func sumOf(t *testing.T, mod string) string {
+	t.Helper()
 	dir := t.TempDir()
 	files, err := SDKFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
 	files["go.mod"], files["go.sum"] = []byte(mod), nil
-	writeAll(t, dir, files)
-	for _, goos := range systems {
-		goIn(t, dir, []string{"GOOS=" + goos}, "list", "-deps", "./...")
+	writeAll(t, filepath.Join(dir, "sdk"), files)
+	user, err := moduleUsing(mod, "probe", "sdk")
+	if err != nil {
+		t.Fatal(err)
 	}
-	made, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	writeAll(t, dir, map[string][]byte{"go.mod": user, "main.go": []byte("package main\n\nfunc main() {}\n")})
+	var lines []string
+	for _, module := range []string{"sdk", "."} {
+		at := filepath.Join(dir, module)
+		for _, goos := range systems {
+			goIn(t, at, []string{"GOOS=" + goos}, "list", "-deps", SDKModule+"/...")
+		}
+		sum, err := os.ReadFile(filepath.Join(at, "go.sum"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, strings.SplitAfter(string(sum), "\n")...)
+	}
+	made, err := os.ReadFile(filepath.Join(dir, "sdk", "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.ReplaceAll(string(made), " // indirect", "") != mod {
 		t.Errorf("go makes this of the requirements:\n%s", made)
 	}
-	sum, err := os.ReadFile(filepath.Join(dir, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, err := os.ReadFile(filepath.Join("..", "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(string(sum), "\n") {
-		if !strings.Contains(string(ours), line) {
-			t.Errorf("the SDK needs %s, which Guildhall does not", line)
-		}
-	}
-	golden(t, "sdk.mod", []byte(mod))
-	golden(t, "sdk.sum", sum)
+	slices.Sort(lines)
+	return strings.Join(slices.Compact(lines), "")
 }
 
 func golden(t *testing.T, name string, want []byte) {
