@@ -23,7 +23,7 @@ func pluginCommand(s *shell) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand( // on the author's machine alone
-		pluginBuildCommand(s), pluginPackCommand(s), pluginSignCommand(s), pluginVerifyCommand(s), pluginKeyCommand(s),
+		pluginNewCommand(s), pluginBuildCommand(s), pluginPackCommand(s), pluginSignCommand(s), pluginVerifyCommand(s), pluginKeyCommand(s),
 	)
 	return cmd
 }
