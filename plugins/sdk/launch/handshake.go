@@ -5,19 +5,13 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
-)
 
-// The handshake, the same for every plugin in every language.
-const (
-	CookieVariable     = "GUILDHALL_PLUGIN" // tells a plugin that Guildhall started it
-	CookieValue        = "guildhall.plugin.v1"
-	ProtocolVersion    = 1
-	HostSocketVariable = "GUILDHALL_HOST_SOCKET" // where the Host is served
+	"github.com/guildhall-dev/guildhall/plugins/sdk/pluginpb"
 )
 
 func handshake() plugin.HandshakeConfig {
 	return plugin.HandshakeConfig{
-		ProtocolVersion: ProtocolVersion, MagicCookieKey: CookieVariable, MagicCookieValue: CookieValue,
+		ProtocolVersion: pluginpb.ProtocolVersion, MagicCookieKey: pluginpb.CookieVariable, MagicCookieValue: pluginpb.CookieValue,
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 // and the plugin that the tests start.
 func TestMain(m *testing.M) {
 	launch.Main()
-	if os.Getenv(launch.CookieVariable) != "" {
+	if os.Getenv(pluginpb.CookieVariable) != "" {
 		behave(os.Args[1:])
 		return
 	}

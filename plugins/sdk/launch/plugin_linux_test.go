@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/guildhall-dev/guildhall/plugins/sdk/launch"
 	"github.com/guildhall-dev/guildhall/plugins/sdk/pluginpb"
 )
 
@@ -38,7 +37,7 @@ func behave(args []string) {
 		select {}
 	}
 	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: launch.ProtocolVersion, MagicCookieKey: launch.CookieVariable, MagicCookieValue: launch.CookieValue},
+		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: pluginpb.ProtocolVersion, MagicCookieKey: pluginpb.CookieVariable, MagicCookieValue: pluginpb.CookieValue},
 		Plugins:         plugin.PluginSet{"plugin": &testPlugin{}},
 		GRPCServer:      plugin.DefaultGRPCServer,
 		Logger:          hclog.NewNullLogger(),
@@ -140,7 +139,7 @@ func bomb() error {
 }
 
 func host(ctx context.Context) (*pluginpb.ActResponse, error) {
-	c, err := grpc.NewClient("unix:"+os.Getenv(launch.HostSocketVariable), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	c, err := grpc.NewClient("unix:"+os.Getenv(pluginpb.HostSocketVariable), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
 	}

@@ -129,7 +129,7 @@ func (s *Spec) environment(f *folder) []string {
 		"HOME=" + f.tmp,
 		"TMPDIR=" + f.tmp,
 		"PLUGIN_UNIX_SOCKET_DIR=" + f.run,
-		HostSocketVariable + "=" + f.hostSocket,
+		pluginpb.HostSocketVariable + "=" + f.hostSocket,
 		"GOMAXPROCS=2",
 		fmt.Sprintf("GOMEMLIMIT=%d", s.Limits.MemoryBytes/4*3),
 	}
