@@ -44,7 +44,7 @@ tools/buf/node_modules/.done: tools/buf/package.json tools/buf/package-lock.json
 
 generate: tools/buf/node_modules/.done ## write the golden files and the generated code anew
 	cd plugins/proto && ../../tools/buf/node_modules/.bin/buf generate
-	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./migrations ./cmd/guildhall
+	GUILDHALL_UPDATE=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden' ./migrations ./plugins ./cmd/guildhall
 
 fmt: ## format the code
 	gofmt -w $(shell git ls-files '*.go')
@@ -52,7 +52,7 @@ fmt: ## format the code
 check: node_modules/.done tools/buf/node_modules/.done ## linters and generated files
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "run make fmt:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden|Architecture' . ./migrations ./cmd/guildhall
+	$(GO) run ./internal/runtests -- $(GO) test -count=1 -run 'Golden|Architecture' . ./migrations ./plugins ./cmd/guildhall
 	tools/openapi-lint/lint.sh openapi/openapi.json
 	cd plugins/proto && ../../tools/buf/node_modules/.bin/buf lint
 

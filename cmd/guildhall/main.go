@@ -66,7 +66,7 @@ func rootCommand(s *shell) *cobra.Command {
 		roleCommand(s, "serve", "Run only the HTTP server, as one of several replicas"),
 		roleCommand(s, "work", "Run only the workers: jobs, event relay, schedules"),
 		migrateCommand(s), openapiCommand(s), demoCommand(s), versionCommand(s),
-		adminCommand(s), doctorCommand(s), listenCommand(s), triggerCommand(s),
+		adminCommand(s), doctorCommand(s), listenCommand(s), triggerCommand(s), pluginCommand(s),
 	)
 	return cmd
 }

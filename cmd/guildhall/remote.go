@@ -20,10 +20,10 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/config"
 )
 
-// The status with which listen and trigger end, for scripts.
+// The status with which listen, trigger and plugin end, for scripts.
 const (
-	exitRefused = 1 // an event was sent, and the receiver did not take it
-	exitNotSent = 2 // none was sent: a setting, the instance, or nobody listens
+	exitRefused = 1 // an event was sent, and the receiver did not take it; a plugin is not right
+	exitNotSent = 2 // none was sent: a setting, the instance, or nobody listens; nothing was done
 )
 
 // exitError is an error with the status with which the process ends.
