@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -27,16 +28,18 @@ import (
 
 // call is one request on its way through an operation.
 type call struct {
-	kernel    *Kernel
-	limits    *limiters
-	op        Op
-	caller    *Caller
-	bearer    Credentials
-	url       url.URL
-	key       string // Idempotency-Key
-	hash      []byte // of the request
-	userAgent string
-	header    func(name string) string // of the request
+	kernel     *Kernel
+	limits     *limiters
+	op         Op
+	caller     *Caller
+	identify   Identify // of a call from within; nil for those over the network
+	bearer     Credentials
+	url        url.URL
+	key        string // Idempotency-Key
+	hash       []byte // of the request
+	userAgent  string
+	header     func(name string) string // of the request
+	eachHeader func(func(name, value string))
 }
 
 // answer is what goes out.
@@ -55,7 +58,7 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, query queryForm, form
 	c := &call{
 		kernel: r.kernel, limits: r.limits, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
 		bearer: Credentials{Access: op.Access, Organization: hc.Header("Guildhall-Organization")},
-		header: hc.Header,
+		header: hc.Header, eachHeader: hc.EachHeader,
 	}
 	ctx = context.WithValue(ctx, callKey{}, c)
 	fail := func(err error) {
@@ -70,6 +73,10 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, query queryForm, form
 	}
 	if !cleanURL(c.url) {
 		fail(fault.New(fault.BadRequest, "bad_request", "The address holds a NUL character or is not UTF-8."))
+		return
+	}
+	if c.identify, _ = ctx.Value(identifyKey{}).(Identify); c.identify != nil && op.Access != InOrganization {
+		fail(fault.New(fault.Denied, "permission_denied", "A plugin cannot do this: it needs a person's log-in.").With("permission", "caller:person"))
 		return
 	}
 	if op.Access != Public {
@@ -151,13 +158,17 @@ func bearerOf(header string) string {
 }
 
 func (c *call) authenticate(ctx context.Context, fresh bool) error {
-	if c.bearer.Bearer == "" {
+	identify := c.kernel.Identify
+	switch {
+	case c.identify != nil:
+		identify = c.identify
+	case c.bearer.Bearer == "":
 		return Unauthenticated()
 	}
 	creds := c.bearer
 	creds.Fresh = fresh
 	creds.Unproven = func() error { return c.limits.peekAddress(ctx) }
-	caller, err := c.kernel.Identify(ctx, creds)
+	caller, err := identify(ctx, creds)
 	if err != nil {
 		return err
 	}
@@ -185,14 +196,22 @@ func (c *call) authorize(ctx context.Context) error {
 	return fault.Deniedf(c.op.Can.Key)
 }
 
-// freshTries bounds how often a call starts again while roles change around it.
+// freshTries bounds how often a call starts again while roles, or what it was
+// asked about, change around it.
 const freshTries = 5
+
+// ErrAskAgain says that a row is not any more as it was when plugins were asked
+// about its change: the call starts again.
+var ErrAskAgain = errors.New("api: what was asked about has changed")
 
 // withFresh repeats fn with rights computed afresh while they prove stale.
 func withFresh[T any](ctx context.Context, c *call, fn func(context.Context) (T, error)) (T, error) {
 	for range freshTries {
 		out, err := fn(ctx)
-		if !errors.Is(err, tenant.ErrStale) {
+		switch {
+		case errors.Is(err, ErrAskAgain):
+			continue
+		case !errors.Is(err, tenant.ErrStale):
 			return out, err
 		}
 		if err := c.authenticate(ctx, true); err != nil {
@@ -203,7 +222,7 @@ func withFresh[T any](ctx context.Context, c *call, fn func(context.Context) (T,
 		}
 	}
 	var none T
-	return none, fault.New(fault.Unavailable, "unavailable", "The rights in this organisation are changing quickly. Try again shortly.")
+	return none, fault.New(fault.Unavailable, "unavailable", "The rights in this organisation, or the row, are changing quickly. Try again shortly.")
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -321,6 +340,10 @@ func (c *call) answerRow(out any) (*answer, error) {
 	if _, none := out.(None); none || a.status == http.StatusNoContent {
 		return a, nil
 	}
+	if raw, ok := out.(Raw); ok {
+		a.status, a.body, a.contentType = raw.Status, raw.Body, raw.ContentType
+		return a, nil
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
@@ -350,7 +373,7 @@ func (c *call) write(hc huma.Context, a *answer) {
 		return
 	}
 	if len(a.body) > 0 {
-		hc.SetHeader("Content-Type", "application/json")
+		hc.SetHeader("Content-Type", cmp.Or(a.contentType, "application/json"))
 	}
 	hc.SetStatus(a.status)
 	_, _ = hc.BodyWriter().Write(a.body)

@@ -98,11 +98,40 @@ func RequestHeader(ctx context.Context, name string) string {
 	return ""
 }
 
+// RequestHeaders returns all headers of the request but those that carry the
+// caller's own credentials.
+func RequestHeaders(ctx context.Context) map[string]string {
+	out := map[string]string{}
+	if c := callOf(ctx); c != nil && c.eachHeader != nil {
+		c.eachHeader(func(name, value string) {
+			if name != "Authorization" && name != "Cookie" {
+				out[name] = value
+			}
+		})
+	}
+	return out
+}
+
 type (
 	requestIDKey struct{}
 	addressKey   struct{}
 	callKey      struct{}
+	identifyKey  struct{}
 )
+
+// As marks the context of a request that comes from within the process: who
+// calls is said by identify, not by the request's headers. Operations outside an
+// organisation are closed to it.
+func As(ctx context.Context, identify Identify) context.Context {
+	return context.WithValue(ctx, identifyKey{}, identify)
+}
+
+// ViewOf is the caller's view, for what an operation looks at before its
+// transaction.
+func ViewOf(ctx context.Context) tenant.View {
+	c := callOf(ctx)
+	return c.kernel.DB.View(c.caller.Scope)
+}
 
 func callOf(ctx context.Context) *call {
 	c, _ := ctx.Value(callKey{}).(*call)

@@ -110,6 +110,13 @@ type Cached interface{ CacheFor() time.Duration }
 // None is the answer of an operation without one (204).
 type None struct{}
 
+// Raw is an answer that is somebody else's: a plugin's to a foreign service.
+type Raw struct {
+	Status      int
+	ContentType string
+	Body        []byte
+}
+
 func etag(v any) string {
 	if row, ok := v.(Versioned); ok {
 		return `"` + strconv.FormatInt(row.RowVersion(), 10) + `"`

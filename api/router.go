@@ -149,24 +149,27 @@ func Read[In, Out any](r *Router, op Op, fn func(ctx context.Context, v tenant.V
 }
 
 // Write registers an operation that changes the organisation's data in one
-// transaction. What is given as before runs ahead of it, once and without a
-// connection: it is the place to ask the world outside, a name server say. Its
-// refusal is the answer only after the rights and the Idempotency-Key were
-// looked at, so a repeat of a call that had its effect gets that answer still.
+// transaction. What is given as before runs ahead of it, without a connection:
+// it is the place to ask the world outside, a name server or a plugin, and may
+// change the input. Its refusal is the answer only after the rights and the
+// Idempotency-Key were looked at, so a repeat of a call that had its effect gets
+// that answer still. If fn finds that what was asked about has changed meanwhile,
+// it returns ErrAskAgain, and all of it runs again on the input as it came.
 func Write[In, Out any](r *Router, op Op, fn func(ctx context.Context, tx *tenant.Tx, in *In) (Out, error), before ...func(ctx context.Context, in *In) error) {
 	register(r, op, true, func(ctx context.Context, c *call, in *In) (*answer, error) {
-		var refused error
-		for _, check := range before {
-			if refused = check(ctx, in); refused != nil {
-				break
-			}
-		}
 		return withFresh(ctx, c, func(ctx context.Context) (*answer, error) {
+			asked := *in
+			var refused error
+			for _, ask := range before {
+				if refused = ask(ctx, &asked); refused != nil {
+					break
+				}
+			}
 			reply, replayed, err := c.kernel.DB.WriteOnce(ctx, c.caller.Scope, c.claim(), func(tx *tenant.Tx) (tenant.Reply, error) {
 				if refused != nil {
 					return tenant.Reply{}, refused
 				}
-				return runGuarded(ctx, c, func(ctx context.Context) (Out, error) { return fn(ctx, tx, in) })
+				return runGuarded(ctx, c, func(ctx context.Context) (Out, error) { return fn(ctx, tx, &asked) })
 			})
 			return c.answerReply(reply, replayed, err)
 		})
@@ -334,6 +337,11 @@ func (r *Router) operation(op Op) *huma.Operation {
 func (r *Router) response(op Op, out reflect.Type) *huma.Response {
 	res := &huma.Response{Description: http.StatusText(op.status())}
 	if out == nil || out == reflect.TypeFor[None]() || op.status() == http.StatusNoContent {
+		return res
+	}
+	if out == reflect.TypeFor[Raw]() {
+		most := int(cmp.Or(op.MaxBody, defaultMaxBody))
+		res.Content = map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary", MaxLength: &most}}}
 		return res
 	}
 	res.Content = map[string]*huma.MediaType{"application/json": {
