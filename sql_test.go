@@ -26,18 +26,27 @@ var globals = map[string]string{
 	"identity_log":            "log-ins belong to no organisation",
 	"global_idempotency_keys": "of operations outside an organisation",
 	"goose_db_version":        "of the migrations",
+	"plugin_signers":          "the operator's trust",
+	"plugins":                 "the operator's catalogue",
+	"plugin_versions":         "the operator's catalogue",
+	"plugin_bundles":          "the operator's catalogue",
 }
 
 // crossTenant are the indexes and constraints that do not begin with
 // tenant_id, each for a look-up that happens before an organisation is known.
 var crossTenant = map[string]string{
-	"organization_slug_taken": "a slug is an address, unique in the instance",
-	"members_user":            "which organisations a person belongs to (organizations_of)",
-	"api_keys_id":             "which organisation a key belongs to (api_key_by_id)",
-	"event_pending_position":  "the relay takes events in their order",
-	"webhook_dispatch_due":    "which endpoint of any organisation is due first (claim_webhook_endpoint)",
-	"webhook_dispatch_lease":  "how many drains each organisation holds (claim_webhook_endpoint)",
-	"inbound_sources_id":      "which organisation a source of webhooks belongs to (inbound_source_by_id)",
+	"organization_slug_taken":     "a slug is an address, unique in the instance",
+	"members_user":                "which organisations a person belongs to (organizations_of)",
+	"api_keys_id":                 "which organisation a key belongs to (api_key_by_id)",
+	"event_pending_position":      "the relay takes events in their order",
+	"webhook_dispatch_due":        "which endpoint of any organisation is due first (claim_webhook_endpoint)",
+	"webhook_dispatch_lease":      "how many drains each organisation holds (claim_webhook_endpoint)",
+	"plugin_installations_id":     "which organisation an installation belongs to (plugin_installation_by_id)",
+	"plugin_installations_plugin": "which organisations run a plugin (plugin_installations_of)",
+	"plugin_dispatch_due":         "which queue of any organisation is due (nudge_plugin_queues)",
+	"plugin_queue_day":            "what waited too long (purge_plugin_queue)",
+	"plugin_schedules_next":       "which schedule of any organisation is due (claim_plugin_schedules)",
+	"inbound_sources_id":          "which organisation a source of webhooks belongs to (inbound_source_by_id)",
 }
 
 func superuser(t *testing.T) *pgx.Conn {

@@ -113,7 +113,13 @@ insert into event_pending (tenant_id, day, event_id, type, public) values ($1, $
 
 // Emit records that it happened; data is the row as it is now.
 func (e Of[T]) Emit(ctx context.Context, tx *tenant.Tx, data T) error {
-	return e.emit(ctx, tx, data, nil, nil)
+	return e.emit(ctx, tx, id.New(), e.Name, data, nil, nil)
+}
+
+// EmitAs is Emit with an id and a name of the caller's, for a type that stands
+// for a family of them: "plugin.chat.message_posted" of "plugin.event".
+func (e Of[T]) EmitAs(ctx context.Context, tx *tenant.Tx, eid id.ID, name string, data T) error {
+	return e.emit(ctx, tx, eid, name, data, nil, nil)
 }
 
 // EmitChange records a change: previous holds the old values of the fields in
@@ -126,10 +132,10 @@ func (e Of[T]) EmitChange(ctx context.Context, tx *tenant.Tx, before, after T) e
 	if previous == nil {
 		return nil
 	}
-	return e.emit(ctx, tx, after, previous, before.EventSubject().Project)
+	return e.emit(ctx, tx, id.New(), e.Name, after, previous, before.EventSubject().Project)
 }
 
-func (e Of[T]) emit(ctx context.Context, tx *tenant.Tx, data T, previous []byte, oldProject *id.ID) error {
+func (e Of[T]) emit(ctx context.Context, tx *tenant.Tx, eid id.ID, name string, data T, previous []byte, oldProject *id.ID) error {
 	if g, ok := ctx.Value(guardKey{}).(*Guard); ok {
 		g.saw(e.Type)
 	}
@@ -137,7 +143,7 @@ func (e Of[T]) emit(ctx context.Context, tx *tenant.Tx, data T, previous []byte,
 	if err != nil {
 		return fmt.Errorf("event.Emit(%s): %w", e.Name, err)
 	}
-	subject, s, eid := data.EventSubject(), tx.Scope(), id.New()
+	subject, s := data.EventSubject(), tx.Scope()
 	if oldProject != nil && subject.Project != nil && *oldProject == *subject.Project {
 		oldProject = nil
 	}
@@ -145,7 +151,7 @@ func (e Of[T]) emit(ctx context.Context, tx *tenant.Tx, data T, previous []byte,
 	if !s.Actor.ID.IsZero() {
 		actor = &s.Actor.ID
 	}
-	tx.Queue(insertEvent, s.Organization, Day(eid), eid, e.Name, !e.Internal, e.Version, e.Subject, orNull(subject.ID),
+	tx.Queue(insertEvent, s.Organization, Day(eid), eid, name, !e.Internal, e.Version, e.Subject, orNull(subject.ID),
 		subject.Project, oldProject, string(s.Actor.Kind), actor, s.Operation, s.RequestID, s.SourceAddress, raw, orNullJSON(previous))
 	tx.Wake()
 	return nil

@@ -18,7 +18,10 @@ import (
 type Listener struct {
 	Name  string // stable: batches in the database carry it
 	Types []string
-	Hear  func(ctx context.Context, tx *tenant.Tx, events []Event) error
+	// Invited limits the listener to the organisations that Invite named; the
+	// others have no work with it.
+	Invited bool
+	Hear    func(ctx context.Context, tx *tenant.Tx, events []Event) error
 }
 
 type listenArgs struct {
@@ -27,6 +30,22 @@ type listenArgs struct {
 
 var listen = jobs.Define[listenArgs]("event.listen")
 
+const (
+	inviteListener   = `insert into event_audiences (tenant_id, listener) values ($1, $2) on conflict do nothing`
+	uninviteListener = `delete from event_audiences where tenant_id = $1 and listener = $2`
+)
+
+// Invite says whether a listener that is Invited hears the organisation. It
+// counts for events that commit after the transaction.
+func Invite(ctx context.Context, tx *tenant.Tx, listener string, hears bool) error {
+	sql := uninviteListener
+	if hears {
+		sql = inviteListener
+	}
+	_, err := tenant.Exec(ctx, tx, sql, tx.Scope().Organization, listener)
+	return err
+}
+
 // relayBatch bounds one relay transaction and one batch of a listener.
 const relayBatch = 500
 
@@ -34,7 +53,7 @@ const relayBatch = 500
 // little: each costs the listeners' jobs, however few events it takes.
 const pace = 10 * time.Millisecond
 
-const relayEvents = `select tenant_id, listener, taken from relay_events($1, $2, $3)`
+const relayEvents = `select tenant_id, listener, taken from relay_events($1, $2, $3, $4)`
 
 type woken struct {
 	Organization *id.ID  `db:"tenant_id"` // null in the one row that counts
@@ -45,18 +64,22 @@ type woken struct {
 // Relay moves committed events from the pending table to the listeners. Any
 // number of replicas may run one; they take turns.
 type Relay struct {
-	db    *tenant.DB
-	queue *jobs.Queue
-	log   *slog.Logger
-	names []string
-	types []string
-	wake  chan struct{}
+	db      *tenant.DB
+	queue   *jobs.Queue
+	log     *slog.Logger
+	names   []string
+	types   []string
+	invited []string
+	wake    chan struct{}
 }
 
 // NewRelay needs the pool of work.
 func NewRelay(db *tenant.DB, queue *jobs.Queue, listeners []Listener, log *slog.Logger) *Relay {
-	r := &Relay{db: db, queue: queue, log: log, names: []string{}, types: []string{}, wake: make(chan struct{}, 1)}
+	r := &Relay{db: db, queue: queue, log: log, names: []string{}, types: []string{}, invited: []string{}, wake: make(chan struct{}, 1)}
 	for _, l := range listeners {
+		if l.Invited {
+			r.invited = append(r.invited, l.Name)
+		}
 		for _, t := range l.Types {
 			r.names, r.types = append(r.names, l.Name), append(r.types, t)
 		}
@@ -105,7 +128,7 @@ func (r *Relay) Run(ctx context.Context) {
 func (r *Relay) Once(ctx context.Context) (int, error) {
 	var n int
 	err := r.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		rows, err := tenant.List[woken](ctx, tx, relayEvents, relayBatch, r.names, r.types)
+		rows, err := tenant.List[woken](ctx, tx, relayEvents, relayBatch, r.names, r.types, r.invited)
 		if err != nil {
 			return fmt.Errorf("event.Relay: %w", err)
 		}

@@ -58,8 +58,16 @@ func Work[A any](k Kind[A], fn func(ctx context.Context, db *tenant.DB, s tenant
 		}
 		s := tenant.ForSystem(org)
 		s.Operation, s.RequestID = k.Name, fmt.Sprintf("job-%d", job.ID)
-		return fn(ctx, db, s, a)
+		return fn(context.WithValue(ctx, attemptKey{}, job.Attempt), db, s, a)
 	}}
+}
+
+type attemptKey struct{}
+
+// Attempt is the number of the present run of a job: 1 for the first one.
+func Attempt(ctx context.Context) int {
+	n, _ := ctx.Value(attemptKey{}).(int)
+	return max(n, 1)
 }
 
 // Clock is a job of the instance that runs every so often on one replica.

@@ -21,6 +21,25 @@ alter function api_key_by_id(uuid) owner to guildhall_platform;
 revoke execute on function api_key_by_id(uuid) from public;
 grant execute on function api_key_by_id(uuid) to guildhall_app;
 
+CREATE OR REPLACE FUNCTION guildhall.claim_plugin_schedules(most integer)
+ RETURNS TABLE(tenant_id uuid, installation_id uuid, name text, due timestamp with time zone)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with due as (
+		select s.tenant_id, s.installation_id, s.name, s.next_at from plugin_schedules s
+		where s.next_at <= now() order by s.next_at limit most for update of s skip locked
+	)
+	update plugin_schedules s
+	set next_at = due.next_at + make_interval(secs => s.every_seconds * (1 + floor(extract(epoch from now() - due.next_at) / s.every_seconds)))
+	from due where s.tenant_id = due.tenant_id and s.installation_id = due.installation_id and s.name = due.name
+	returning s.tenant_id, s.installation_id, s.name, due.next_at
+$function$;
+alter function claim_plugin_schedules(integer) owner to guildhall_platform;
+revoke execute on function claim_plugin_schedules(integer) from public;
+grant execute on function claim_plugin_schedules(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds integer, per_tenant integer)
  RETURNS TABLE(tenant_id uuid, endpoint_id uuid, fence bigint)
  LANGUAGE sql
@@ -230,6 +249,26 @@ revoke execute on function next_policy_epoch() from public;
 grant execute on function next_policy_epoch() to guildhall_app;
 comment on function next_policy_epoch() is 'platform/organizations: called in the transaction of every change to roles, before the change';
 
+CREATE OR REPLACE FUNCTION guildhall.nudge_plugin_queues(most integer)
+ RETURNS TABLE(tenant_id uuid, installation_id uuid)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	with due as (
+		select d.tenant_id, d.installation_id from plugin_dispatch d
+		where d.due_at <= now() and (d.lease_until is null or d.lease_until <= now())
+		and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds' or d.nudged_at < d.due_at)
+		order by d.due_at limit most for update of d skip locked
+	)
+	update plugin_dispatch d set nudged_at = now() from due
+	where d.tenant_id = due.tenant_id and d.installation_id = due.installation_id
+	returning d.tenant_id, d.installation_id
+$function$;
+alter function nudge_plugin_queues(integer) owner to guildhall_platform;
+revoke execute on function nudge_plugin_queues(integer) from public;
+grant execute on function nudge_plugin_queues(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer, per_tenant integer)
  RETURNS SETOF uuid
  LANGUAGE sql
@@ -337,6 +376,45 @@ $function$;
 alter function pending_events() owner to guildhall_platform;
 revoke execute on function pending_events() from public;
 grant execute on function pending_events() to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.plugin_installation_by_id(installation uuid)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select i.tenant_id from plugin_installations i join organizations o on o.tenant_id = i.tenant_id and o.deleted_at is null where i.id = installation
+$function$;
+alter function plugin_installation_by_id(uuid) owner to guildhall_platform;
+revoke execute on function plugin_installation_by_id(uuid) from public;
+grant execute on function plugin_installation_by_id(uuid) to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.plugin_installations_of(plugin text, after_tenant uuid, most integer)
+ RETURNS TABLE(tenant_id uuid, id uuid, plugin_version text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select i.tenant_id, i.id, i.plugin_version from plugin_installations i
+	where i.plugin_id = plugin and i.tenant_id > after_tenant order by i.tenant_id limit most
+$function$;
+alter function plugin_installations_of(text,uuid,integer) owner to guildhall_platform;
+revoke execute on function plugin_installations_of(text,uuid,integer) from public;
+grant execute on function plugin_installations_of(text,uuid,integer) to guildhall_app;
+
+CREATE OR REPLACE FUNCTION guildhall.plugins_in_use()
+ RETURNS TABLE(plugin_id text, plugin_version text, installations bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select i.plugin_id, i.plugin_version, count(*) from plugin_installations i
+	join organizations o on o.tenant_id = i.tenant_id and o.deleted_at is null
+	where i.status = 'active' group by i.plugin_id, i.plugin_version
+$function$;
+alter function plugins_in_use() owner to guildhall_platform;
+revoke execute on function plugins_in_use() from public;
+grant execute on function plugins_in_use() to guildhall_app;
 
 CREATE OR REPLACE FUNCTION guildhall.project_lost_owner()
  RETURNS trigger
@@ -531,6 +609,26 @@ alter function purge_organization_log(integer) owner to guildhall_platform;
 revoke execute on function purge_organization_log(integer) from public;
 grant execute on function purge_organization_log(integer) to guildhall_worker;
 
+CREATE OR REPLACE FUNCTION guildhall.purge_plugin_queue(keep_days integer, batch integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	gone bigint;
+begin
+	with old as (
+		select q.tenant_id, q.installation_id, q.position from plugin_queue q where q.day < current_date - keep_days limit batch
+	)
+	delete from plugin_queue q using old where q.tenant_id = old.tenant_id and q.installation_id = old.installation_id and q.position = old.position;
+	get diagnostics gone = row_count;
+	return gone;
+end $function$;
+alter function purge_plugin_queue(integer,integer) owner to guildhall_platform;
+revoke execute on function purge_plugin_queue(integer,integer) from public;
+grant execute on function purge_plugin_queue(integer,integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.purge_webhook_endpoints(most integer)
  RETURNS bigint
  LANGUAGE sql
@@ -574,7 +672,7 @@ alter function purge_webhook_queue(date) owner to guildhall_platform;
 revoke execute on function purge_webhook_queue(date) from public;
 grant execute on function purge_webhook_queue(date) to guildhall_owner;
 
-CREATE OR REPLACE FUNCTION guildhall.relay_events(batch integer, listener_names text[], listener_types text[])
+CREATE OR REPLACE FUNCTION guildhall.relay_events(batch integer, listener_names text[], listener_types text[], invited text[] DEFAULT '{}'::text[])
  RETURNS TABLE(tenant_id uuid, listener text, taken bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -608,6 +706,7 @@ begin
 		from numbered n
 		join (select distinct name, type from unnest(listener_names, listener_types) as u (name, type)) l
 			on l.type = n.type or (l.type = '*' and n.public)
+		where l.name <> all(invited) or exists (select from event_audiences a where a.tenant_id = n.tenant_id and a.listener = l.name)
 		group by n.tenant_id, l.name
 		returning b.tenant_id, b.listener
 	)
@@ -618,9 +717,9 @@ begin
 	union all
 	select null, null, count(*) from taken t having count(*) > 0;
 end $function$;
-alter function relay_events(integer,text[],text[]) owner to guildhall_platform;
-revoke execute on function relay_events(integer,text[],text[]) from public;
-grant execute on function relay_events(integer,text[],text[]) to guildhall_worker;
+alter function relay_events(integer,text[],text[],text[]) owner to guildhall_platform;
+revoke execute on function relay_events(integer,text[],text[],text[]) from public;
+grant execute on function relay_events(integer,text[],text[],text[]) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.task_lost_reference()
  RETURNS trigger
@@ -738,6 +837,20 @@ alter table comments force row level security;
 create policy tenant on comments to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on comments to guildhall_app;
 comment on table comments is 'work/comments: what people say about a task; a deleted one stays without its text, since replies may hang on it';
+
+create table event_audiences (
+	tenant_id uuid not null,
+	listener text not null,
+	constraint event_audiences_pkey PRIMARY KEY (tenant_id, listener),
+	constraint event_audience_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table event_audiences enable row level security;
+alter table event_audiences force row level security;
+create policy platform on event_audiences to guildhall_platform using (true) with check (true);
+create policy tenant on event_audiences to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on event_audiences to guildhall_app;
+grant select on event_audiences to guildhall_platform;
+comment on table event_audiences is 'event: which organisations a listener hears, of the listeners that hear only some';
 
 create table event_batches (
 	tenant_id uuid not null,
@@ -1106,6 +1219,207 @@ create policy tenant on organizations to guildhall_app using (tenant_id = (( SEL
 grant insert, select, update on organizations to guildhall_app;
 grant delete, select on organizations to guildhall_platform;
 comment on table organizations is 'platform/organizations: the tenants; tenant_id is the organisation''s id; epoch counts changes of its roles; removed_version is the highest version of a membership that ended';
+
+create table plugin_bundles (
+	plugin_id text not null,
+	version text not null,
+	bundle bytea not null,
+	constraint plugin_bundles_pkey PRIMARY KEY (plugin_id, version),
+	constraint plugin_bundle_version FOREIGN KEY (plugin_id, version) REFERENCES plugin_versions(plugin_id, version) ON DELETE CASCADE
+);
+grant select on plugin_bundles to guildhall_app;
+grant delete, insert on plugin_bundles to guildhall_worker;
+comment on table plugin_bundles is 'platform/integrations: the bundles themselves, so that every replica runs the same bytes';
+
+create table plugin_dispatch (
+	tenant_id uuid not null,
+	installation_id uuid not null,
+	due_at timestamp with time zone not null default 'infinity'::timestamp with time zone,
+	nudged_at timestamp with time zone,
+	lease_until timestamp with time zone,
+	fence bigint not null default 0,
+	constraint plugin_dispatch_pkey PRIMARY KEY (tenant_id, installation_id),
+	constraint plugin_dispatch_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX plugin_dispatch_due ON plugin_dispatch USING btree (due_at);
+alter table plugin_dispatch enable row level security;
+alter table plugin_dispatch force row level security;
+create policy platform on plugin_dispatch to guildhall_platform using (true) with check (true);
+create policy tenant on plugin_dispatch to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_dispatch to guildhall_app;
+grant select, update on plugin_dispatch to guildhall_platform;
+comment on table plugin_dispatch is 'plugins: when the queue of an installation is next to be worked on, and by whom it is (lease and fence)';
+
+create table plugin_emitted (
+	tenant_id uuid not null,
+	installation_id uuid not null,
+	key_hash bytea not null,
+	event_id uuid not null,
+	emitted_at timestamp with time zone not null default now(),
+	constraint plugin_emitted_pkey PRIMARY KEY (tenant_id, installation_id, key_hash),
+	constraint plugin_emitted_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
+);
+alter table plugin_emitted enable row level security;
+alter table plugin_emitted force row level security;
+create policy tenant on plugin_emitted to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_emitted to guildhall_app;
+comment on table plugin_emitted is 'plugins: which event a key of a plugin emitted already, for 72 hours';
+
+create table plugin_installations (
+	tenant_id uuid not null,
+	id uuid not null,
+	plugin_id text not null,
+	plugin_version text not null,
+	previous_version text,
+	status text not null default 'active'::text,
+	status_reason text not null default ''::text,
+	grants text[] not null,
+	settings jsonb not null,
+	secrets bytea,
+	settings_version bigint not null default 1,
+	auto_update boolean not null default true,
+	upgraded_at timestamp with time zone not null default now(),
+	installed_by_kind text not null,
+	installed_by_id uuid,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint plugin_installations_pkey PRIMARY KEY (tenant_id, id),
+	constraint plugin_already_installed UNIQUE (tenant_id, plugin_id),
+	constraint plugin_installation_status CHECK (status = ANY (ARRAY['active'::text, 'suspended'::text, 'quarantined'::text])),
+	constraint plugin_installation_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX plugin_installations_id ON plugin_installations USING btree (id);
+CREATE INDEX plugin_installations_plugin ON plugin_installations USING btree (plugin_id, tenant_id);
+alter table plugin_installations enable row level security;
+alter table plugin_installations force row level security;
+create policy platform on plugin_installations to guildhall_platform using (true) with check (true);
+create policy tenant on plugin_installations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_installations to guildhall_app;
+grant select on plugin_installations to guildhall_platform;
+comment on table plugin_installations is 'platform/integrations: which plugins an organisation installed, in which version, and exactly what it granted; secrets are the sealed secret fields of the settings';
+
+create table plugin_queue (
+	tenant_id uuid not null,
+	installation_id uuid not null,
+	"position" bigint not null generated always as identity,
+	event_id uuid not null,
+	day date not null,
+	event_type text not null,
+	subject text not null,
+	attempts integer not null default 0,
+	due_at timestamp with time zone not null default now(),
+	failed_at timestamp with time zone,
+	error text not null default ''::text,
+	constraint plugin_queue_pkey PRIMARY KEY (tenant_id, installation_id, "position"),
+	constraint plugin_queue_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX plugin_queue_day ON plugin_queue USING btree (day);
+CREATE INDEX plugin_queue_due ON plugin_queue USING btree (tenant_id, installation_id, due_at) WHERE failed_at IS NULL;
+CREATE INDEX plugin_queue_subject ON plugin_queue USING btree (tenant_id, installation_id, subject, "position") WHERE failed_at IS NULL;
+alter table plugin_queue enable row level security;
+alter table plugin_queue force row level security;
+create policy platform on plugin_queue to guildhall_platform using (true) with check (true);
+create policy tenant on plugin_queue to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_queue to guildhall_app;
+grant delete, select on plugin_queue to guildhall_platform;
+comment on table plugin_queue is 'plugins: events that a plugin has not heard to the end yet, in the order of the log';
+
+create table plugin_schedules (
+	tenant_id uuid not null,
+	installation_id uuid not null,
+	name text not null,
+	every_seconds integer not null,
+	next_at timestamp with time zone not null,
+	constraint plugin_schedules_pkey PRIMARY KEY (tenant_id, installation_id, name),
+	constraint plugin_schedule_every CHECK (every_seconds >= 60 AND every_seconds <= 604800),
+	constraint plugin_schedule_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX plugin_schedules_next ON plugin_schedules USING btree (next_at);
+alter table plugin_schedules enable row level security;
+alter table plugin_schedules force row level security;
+create policy platform on plugin_schedules to guildhall_platform using (true) with check (true);
+create policy tenant on plugin_schedules to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_schedules to guildhall_app;
+grant select, update on plugin_schedules to guildhall_platform;
+comment on table plugin_schedules is 'plugins: when each schedule of an installation runs next';
+
+create table plugin_secrets (
+	tenant_id uuid not null,
+	installation_id uuid not null,
+	name text not null,
+	secret bytea not null,
+	updated_at timestamp with time zone not null default now(),
+	constraint plugin_secrets_pkey PRIMARY KEY (tenant_id, installation_id, name),
+	constraint plugin_secret_name_length CHECK (octet_length(name) >= 1 AND octet_length(name) <= 100),
+	constraint plugin_secret_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
+);
+alter table plugin_secrets enable row level security;
+alter table plugin_secrets force row level security;
+create policy tenant on plugin_secrets to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_secrets to guildhall_app;
+comment on table plugin_secrets is 'plugins: sealed secrets that an installation keeps, such as tokens of a foreign service';
+
+create table plugin_signers (
+	public_key text not null,
+	name text not null,
+	added_at timestamp with time zone not null default now(),
+	constraint plugin_signers_pkey PRIMARY KEY (public_key),
+	constraint plugin_signer_name_length CHECK (length(name) >= 1 AND length(name) <= 200)
+);
+grant select on plugin_signers to guildhall_app;
+grant delete, insert, update on plugin_signers to guildhall_worker;
+comment on table plugin_signers is 'platform/integrations: who may sign plugins that run here; a bundle of anybody else never runs';
+
+create table plugin_values (
+	tenant_id uuid not null,
+	installation_id uuid not null,
+	key text not null,
+	value bytea not null,
+	version bigint not null default 1,
+	updated_at timestamp with time zone not null default now(),
+	constraint plugin_values_pkey PRIMARY KEY (tenant_id, installation_id, key),
+	constraint plugin_value_key_length CHECK (octet_length(key) >= 1 AND octet_length(key) <= 200),
+	constraint plugin_value_size CHECK (octet_length(value) <= 65536),
+	constraint plugin_value_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
+);
+alter table plugin_values enable row level security;
+alter table plugin_values force row level security;
+create policy tenant on plugin_values to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on plugin_values to guildhall_app;
+comment on table plugin_values is 'plugins: the key-value store of each installation';
+
+create table plugin_versions (
+	plugin_id text not null,
+	version text not null,
+	manifest jsonb not null,
+	sha256 bytea not null,
+	signer text not null,
+	size bigint not null,
+	revoked_at timestamp with time zone,
+	revoked_reason text,
+	added_at timestamp with time zone not null default now(),
+	constraint plugin_versions_pkey PRIMARY KEY (plugin_id, version),
+	constraint plugin_version_revoked CHECK ((revoked_at IS NULL) = (revoked_reason IS NULL)),
+	constraint plugin_version_sha256 CHECK (length(sha256) = 32),
+	constraint plugin_version_plugin FOREIGN KEY (plugin_id) REFERENCES plugins(id) ON DELETE CASCADE
+);
+grant select on plugin_versions to guildhall_app;
+grant delete, insert, update on plugin_versions to guildhall_worker;
+comment on table plugin_versions is 'platform/integrations: the catalogue; a version never changes, and one that was revoked never runs';
+
+create table plugins (
+	id text not null,
+	number integer not null generated always as identity,
+	pinned_version text,
+	added_at timestamp with time zone not null default now(),
+	constraint plugins_pkey PRIMARY KEY (id),
+	constraint plugin_number UNIQUE (number),
+	constraint plugin_id_form CHECK (id ~ '^[a-z][a-z_]{1,38}[a-z]$'::text)
+);
+grant select on plugins to guildhall_app;
+grant delete, insert, update on plugins to guildhall_worker;
+comment on table plugins is 'platform/integrations: the plugins of the instance; number makes the account that their processes run as; a pinned version is the one for everybody';
 
 create table project_members (
 	tenant_id uuid not null,

@@ -33,6 +33,15 @@ const (
 		where o.tenant_id = $1::uuid and o.deleted_at is null
 	), false)`
 
+	// $5 epoch, $6 installation; every change of an installation moves the epoch
+	// too, so the second look is the net below.
+	prologuePlugin = prologueSet + `coalesce((
+		select o.epoch = $5
+		from organizations o
+		join plugin_installations i on i.tenant_id = o.tenant_id and i.id = $6 and i.status = 'active'
+		where o.tenant_id = $1::uuid and o.deleted_at is null
+	), false)`
+
 	prologueSystem = prologueSet + `true`
 )
 
@@ -45,6 +54,8 @@ func queuePrologue(b *pgx.Batch, s Scope, readOnly bool) {
 	switch c := s.Check; {
 	case c == nil:
 		b.Queue(prologueSystem, org, s.viewer(), s.OpenRole, mode)
+	case !c.Plugin.IsZero():
+		b.Queue(prologuePlugin, org, s.viewer(), s.OpenRole, mode, c.Epoch, c.Plugin)
 	case !c.Key.IsZero():
 		b.Queue(prologueKey, org, s.viewer(), s.OpenRole, mode, c.Epoch, c.MemberVersion, c.Key, s.User)
 	default:

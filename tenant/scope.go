@@ -57,6 +57,7 @@ type Check struct {
 	MemberVersion int64
 	Session       id.ID // of a person's session, else nil
 	Key           id.ID // of an API key, else nil
+	Plugin        id.ID // of an installation, else nil
 }
 
 // ErrStale means that the caller's rights changed since they were computed.
