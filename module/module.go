@@ -10,6 +10,7 @@ import (
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/plugins"
 )
 
 // Module is one feature.
@@ -21,6 +22,7 @@ type Module struct {
 	Events      []*event.Type
 	Listeners   []event.Listener
 	Jobs        []jobs.Definition
+	Points      []*plugins.Point // at which plugins extend it
 	// Start runs beside the server until ctx ends, in serve and in all.
 	Start func(ctx context.Context) error
 }

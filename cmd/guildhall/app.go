@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
+	"github.com/guildhall-dev/guildhall/plugins"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -81,8 +83,12 @@ func newApp(ctx context.Context, cfg config.Config, d *database, r role, log *sl
 	if err != nil {
 		return nil, err
 	}
+	confine, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program, which starts plugins: %w", err)
+	}
 	caller := outbound.New(outbound.Options{Allow: allow, UserAgent: "Guildhall/" + version})
-	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays()}, o); err != nil {
+	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays(), Confine: confine, FirstPluginUID: cfg.FirstPluginUID()}, o); err != nil {
 		return nil, err
 	}
 	if r.work {
@@ -129,6 +135,7 @@ func (a *app) assemble(d deps, o options) (err error) {
 			m.Operations(a.router.Tagged(m.Name))
 		}
 	}
+	a.features.plugins.Use(a.handler(), catalogue, a.features.integrations)
 	a.jobs = append(a.jobs, event.ListenJob(a.listeners), event.NudgeJob())
 	a.mountPages()
 	return a.router.Err()
@@ -192,14 +199,25 @@ func (a *app) runModule(ctx context.Context, m module.Module) {
 	}
 }
 
+// points are the places at which plugins extend the features.
+func (f *features) points() (out []*plugins.Point) {
+	for _, m := range f.modules {
+		out = append(out, m.Points...)
+	}
+	return out
+}
+
 // handler is the HTTP surface.
 func (a *app) handler() http.Handler { return a.router.Handler() }
 
 func (a *app) setNotReady(why string) { a.notReady.Store(&why) }
 func (a *app) setReady()              { a.notReady.Store(nil) }
 
-// close closes the pools.
+// close stops the plugins and closes the pools.
 func (a *app) close() {
+	if a.features.plugins != nil {
+		a.features.plugins.Close()
+	}
 	if a.workDB != nil {
 		a.workDB.Close()
 	}

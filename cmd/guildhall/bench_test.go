@@ -19,6 +19,7 @@ import (
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/pgembed"
+	"github.com/guildhall-dev/guildhall/plugins/sdk/launch"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work/tasks"
 )
@@ -27,8 +28,10 @@ import (
 // the same server, in alternating rounds; the median counts. The server is
 // durable, as in production, so a commit is a commit on both sides.
 
-// TestMain takes the benchmarks' server down with them.
+// TestMain takes the benchmarks' server down with them. The test program also
+// confines the plugins of the tests.
 func TestMain(t *testing.M) {
+	launch.Main()
 	code := t.Run()
 	if benchServer.stop != nil {
 		benchServer.stop()

@@ -15,9 +15,11 @@ import (
 	"github.com/guildhall-dev/guildhall/platform/audit"
 	"github.com/guildhall-dev/guildhall/platform/identity"
 	"github.com/guildhall-dev/guildhall/platform/inbound"
+	"github.com/guildhall-dev/guildhall/platform/integrations"
 	"github.com/guildhall-dev/guildhall/platform/operations"
 	"github.com/guildhall-dev/guildhall/platform/organizations"
 	"github.com/guildhall-dev/guildhall/platform/webhooks"
+	"github.com/guildhall-dev/guildhall/plugins"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work/comments"
 	"github.com/guildhall-dev/guildhall/work/projects"
@@ -36,6 +38,9 @@ type deps struct {
 
 	WebhookRetentionDays int
 
+	Confine        string // the program that limits plugins
+	FirstPluginUID int
+
 	Catalogue func() ([]webhooks.CatalogueEntry, error) // asked when all features are there
 }
 
@@ -47,6 +52,8 @@ type features struct {
 	identity  *identity.Feature
 
 	organizations *organizations.Feature
+	integrations  *integrations.Feature
+	plugins       *plugins.Host
 }
 
 // newFeatures is THE list of features. To add one, add a line here, a folder
@@ -67,7 +74,9 @@ func newFeatures(d deps) (f features, err error) {
 	if err != nil {
 		return f, err
 	}
-	taskList := tasks.New(tasks.Deps{Queue: d.Queue})
+	f.plugins = plugins.New(plugins.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Log: d.Log, Confine: d.Confine, FirstUID: d.FirstPluginUID})
+	f.integrations = integrations.New(integrations.Deps{DB: d.DB, Host: f.plugins, Keys: d.Keys, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log})
+	taskList := tasks.New(tasks.Deps{Queue: d.Queue, Plugins: f.plugins})
 	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, RetentionDays: d.WebhookRetentionDays, Log: d.Log,
 		EventTypes: f.eventTypes, Catalogue: d.Catalogue})
 	if err != nil {
@@ -81,9 +90,10 @@ func newFeatures(d deps) (f features, err error) {
 		audit.New(d.Queue).Module(),
 		operations.New().Module(),
 		taskList.Module(),
-		comments.New().Module(),
+		comments.New(f.plugins).Module(),
 		hooks.Module(),
 		received.Module(),
+		f.integrations.Module(),
 	}
 	return f, nil
 }

@@ -14,7 +14,7 @@ import (
 func pluginCommand(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "Make, sign and look at plugins",
+		Short: "Make, sign, install and look at plugins",
 		Long: "A plugin is a program of its own that extends Guildhall. It is handed on as a bundle, one .ghplugin file: its\n" +
 			"manifest, its programs, the hash of each, and the signature of its publisher.\n\n" +
 			"The status is 0 when all is well, 1 when a plugin or bundle is not right, and 2 when the command was not.",
@@ -25,6 +25,10 @@ func pluginCommand(s *shell) *cobra.Command {
 	cmd.AddCommand( // on the author's machine alone
 		pluginNewCommand(s), pluginBuildCommand(s), pluginPackCommand(s), pluginSignCommand(s), pluginVerifyCommand(s), pluginKeyCommand(s),
 	)
+	cmd.AddCommand( // where the instance runs
+		pluginInstallCommand(s), pluginTrustCommand(s), pluginListCommand(s), pluginRemoveCommand(s), pluginPinCommand(s), pluginRevokeCommand(s),
+	)
+	cmd.AddCommand(pluginEnableCommand(s)) // anywhere
 	return cmd
 }
 

@@ -32,6 +32,7 @@ func seedOrganization(w *world, name string) seeded {
 	source := owner.post("/v1/inbound-sources", m{"name": "Shop", "kind": "standard_webhooks"}).want(201)
 	s.ids["inbound_source"] = source.str("id")
 	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
+	s.ids["plugin_installation"] = w.installProbe(owner, nil)
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")

@@ -4,6 +4,7 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/module"
+	"github.com/guildhall-dev/guildhall/plugins"
 )
 
 var (
@@ -12,10 +13,10 @@ var (
 )
 
 // Feature is the comments of tasks.
-type Feature struct{}
+type Feature struct{ plugins *plugins.Host }
 
 // New returns the feature.
-func New() *Feature { return &Feature{} }
+func New(p *plugins.Host) *Feature { return &Feature{p} }
 
 // Module is the feature's table of contents.
 func (f *Feature) Module() module.Module {
@@ -25,6 +26,7 @@ func (f *Feature) Module() module.Module {
 		Permissions: []authz.Permission{read, write},
 		Operations:  f.operations,
 		Events:      api.Events(Created.Type, Updated.Type, Deleted.Type, reactionAdded.Type, reactionRemoved.Type),
+		Points:      []*plugins.Point{WillCreate.Point, WillChange.Point},
 	}
 }
 
@@ -35,20 +37,20 @@ func (f *Feature) operations(r *api.Router) {
 	}, list)
 	api.Write(r, api.Op{
 		ID: "create-comment", Route: "POST /tasks/{task_id}/comments", Can: write,
-		Emits: api.Events(Created.Type), Errors: []string{"409 project_archived"},
+		Emits: api.Events(Created.Type), Errors: plugins.Asked("409 project_archived"),
 		Summary: "Comment on a task",
 		Doc: "A reply names the comment that began the thread as parent_id. People are mentioned in the text as @[name](user:id); " +
 			"those who cannot see the task are not told.",
-	}, create)
+	}, create, f.askCreate)
 	api.Read(r, api.Op{
 		ID: "get-comment", Route: "GET /comments/{comment_id}", Can: read,
 		Summary: "Get a comment", Doc: "One comment of a task that the caller may see.",
 	}, get)
 	api.Write(r, api.Op{
 		ID: "update-comment", Route: "PATCH /comments/{comment_id}", Can: write,
-		Emits: api.Events(Updated.Type), Errors: []string{"409 project_archived"},
+		Emits: api.Events(Updated.Type), Errors: plugins.Asked("409 project_archived"),
 		Summary: "Edit a comment", Doc: "Only its author edits a comment. The earlier text stays in the history.",
-	}, update)
+	}, update, f.askUpdate)
 	api.Write(r, api.Op{
 		ID: "delete-comment", Route: "DELETE /comments/{comment_id}", Can: write,
 		Emits: api.Events(Deleted.Type), Errors: []string{"409 project_archived"},

@@ -85,6 +85,8 @@ type updateInput struct {
 	Body      struct {
 		Body api.Optional[string] `json:"body" required:"false" minLength:"1" maxLength:"20000" pattern:"\\S" example:"Looks very good." doc:"The new text, as Markdown."`
 	}
+
+	asked *int64 // the version that plugins were asked about
 }
 
 func update(ctx context.Context, tx *tenant.Tx, in *updateInput) (Comment, error) {
@@ -97,6 +99,9 @@ func update(ctx context.Context, tx *tenant.Tx, in *updateInput) (Comment, error
 	}
 	if !in.IfMatch.Matches(h.Version) {
 		return Comment{}, fault.StaleVersion(h.Comment)
+	}
+	if in.asked != nil && *in.asked != h.Version {
+		return Comment{}, api.ErrAskAgain
 	}
 	body := h.Body
 	if in.Body.Body.Set(&body); body == h.Body {

@@ -89,12 +89,16 @@ func (f *Feature) bulkOne(ctx context.Context, tx *tenant.Tx, task id.ID, rows m
 	if there {
 		err = h.writable()
 	}
+	var c change
+	if err == nil {
+		c, err = in.asked.of(h, in.Body.Set.change(h.Task))
+	}
 	if err != nil {
 		return failed(task, err)
 	}
 	var t Task
 	err = tx.Try(ctx, func() (err error) {
-		if t, err = f.apply(ctx, tx, h, in.Body.Set.change(h.Task)); err == nil && in.Body.DryRun {
+		if t, err = f.apply(ctx, tx, h, c); err == nil && in.Body.DryRun {
 			err = errDryRun
 		}
 		return err

@@ -66,6 +66,8 @@ type replaceTask struct {
 	TaskID  id.ID       `path:"task_id" ref:"task" doc:"The task."`
 	IfMatch api.IfMatch `header:"If-Match"`
 	Body    fields
+
+	asked asked // what plugins said
 }
 
 type patchTask struct {
@@ -82,6 +84,8 @@ type patchTask struct {
 		StartDate    api.Optional[date.Date] `json:"start_date" required:"false" nullable:"true" doc:"The day on which it may begin; null for none."`
 		Labels       api.Optional[[]string]  `json:"labels" required:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"All its labels; the ones that are missing here are taken off."`
 	}
+
+	asked asked // what plugins said
 }
 
 func (in *patchTask) change() change {
@@ -101,6 +105,8 @@ type moveTask struct {
 		Status    string `json:"status" required:"false" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$" doc:"Key of the workflow state to put it into."`
 		ProjectID *id.ID `json:"project_id" required:"false" nullable:"true" ref:"project" doc:"Another project. The task gets a number there and takes its subtasks along; without before and after it goes to the end."`
 	}
+
+	asked asked // what plugins said
 }
 
 type bulkTasks struct {
@@ -109,6 +115,8 @@ type bulkTasks struct {
 		Set     bulkSet `json:"set" doc:"What to change in each."`
 		DryRun  bool    `json:"dry_run" required:"false" doc:"Answer as if it were done, and do nothing."`
 	}
+
+	asked asked // what plugins said
 }
 
 type bulkSet struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
+	"github.com/guildhall-dev/guildhall/plugins"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -24,16 +25,18 @@ var (
 
 // Deps is what the feature needs of the others.
 type Deps struct {
-	Queue *jobs.Queue
+	Queue   *jobs.Queue
+	Plugins *plugins.Host
 }
 
 // Feature is the feature of tasks.
 type Feature struct {
-	queue *jobs.Queue
+	queue   *jobs.Queue
+	plugins *plugins.Host
 }
 
 // New returns the feature.
-func New(d Deps) *Feature { return &Feature{queue: d.Queue} }
+func New(d Deps) *Feature { return &Feature{queue: d.Queue, plugins: d.Plugins} }
 
 // Module is what the feature contributes.
 func (f *Feature) Module() module.Module {
@@ -48,7 +51,8 @@ func (f *Feature) Module() module.Module {
 			{Name: "tasks.watch_commenters", Types: []string{"comment.created"}, Hear: watchCommenters},
 			{Name: "tasks.lost_assignees", Types: []string{"member.removed"}, Hear: f.hearRemoved},
 		},
-		Jobs: f.jobs(),
+		Jobs:   f.jobs(),
+		Points: []*plugins.Point{WillCreate.Point, WillChange.Point},
 	}
 }
 
@@ -60,8 +64,8 @@ func (f *Feature) operations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "create-task", Route: "POST /projects/{project_id}/tasks", Can: Write, Summary: "Create a task",
 		Doc:   "It gets the next number of the project and the last place. Its creator and its assignee watch it.",
-		Emits: api.Events(Created.Type), Errors: []string{"409 project_archived"},
-	}, f.create)
+		Emits: api.Events(Created.Type), Errors: plugins.Asked("409 project_archived"),
+	}, f.create, f.askCreate)
 	api.Read(r, api.Op{
 		ID: "list-tasks", Route: "GET /tasks", Can: Read, Summary: "List tasks of all projects",
 		Doc: "Of all projects that the caller may see, the newest first unless sort says otherwise. assigned_to=me lists one's own.",
@@ -73,14 +77,14 @@ func (f *Feature) operations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "replace-task", Route: "PUT /tasks/{task_id}", Can: Write, Summary: "Replace a task",
 		Doc:   "Fields that are left out get the value that they have in a new task; only status stays.",
-		Emits: api.Events(Updated.Type), Errors: []string{"409 project_archived"},
-	}, f.replace)
+		Emits: api.Events(Updated.Type), Errors: plugins.Asked("409 project_archived"),
+	}, f.replace, f.askReplace)
 	api.Write(r, api.Op{
 		ID: "update-task", Route: "PATCH /tasks/{task_id}", Can: Write, Summary: "Change fields of a task",
 		Doc: "Sets the fields that the body names. An If-Match that is out of date is accepted as long as none of these fields " +
 			"changed since that version; otherwise 412 shows the row as it is now.",
-		Emits: api.Events(Updated.Type), Errors: []string{"409 project_archived"},
-	}, f.patch)
+		Emits: api.Events(Updated.Type), Errors: plugins.Asked("409 project_archived"),
+	}, f.patch, f.askPatch)
 	api.Write(r, api.Op{
 		ID: "delete-task", Route: "DELETE /tasks/{task_id}", Can: Write, Summary: "Put a task into the trash",
 		Doc:   "Its subtasks go with it. For 30 days it can be restored.",
@@ -95,13 +99,13 @@ func (f *Feature) operations(r *api.Router) {
 		ID: "move-task", Route: "POST /tasks/{task_id}/move", Can: Write, Status: 200, Summary: "Move a task",
 		Doc: "To a place right before or after another task, into another state, or into another project, where it gets a new number, " +
 			"the state of the same key, else the first one of the same group, else the default one, and no assignee who cannot see it there.",
-		Emits: api.Events(Moved.Type), Errors: []string{"409 project_archived", "409 task_moved", "409 task_tree_too_large"},
-	}, f.move)
+		Emits: api.Events(Moved.Type), Errors: plugins.Asked("409 project_archived", "409 task_moved", "409 task_tree_too_large", "409 plugin_amendment_refused"),
+	}, f.move, f.askMove)
 	api.Write(r, api.Op{
 		ID: "update-tasks", Route: "POST /tasks/bulk", Can: Write, Status: 200, Summary: "Change many tasks",
 		Doc:   "Up to 500 tasks, each on its own: the answer says for each whether it was changed or why not. A dry run changes nothing.",
-		Emits: api.Events(Updated.Type),
-	}, f.bulk)
+		Emits: api.Events(Updated.Type), Errors: plugins.Asked(),
+	}, f.bulk, f.askBulk)
 	f.watcherOperations(r)
 	f.labelOperations(r)
 }

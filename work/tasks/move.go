@@ -106,7 +106,7 @@ func (f *Feature) place(ctx context.Context, tx *tenant.Tx, in *moveTask, projec
 			return Task{}, err
 		}
 	}
-	return f.edit(ctx, tx, in.TaskID, c, func(h held, c change) error {
+	return f.edit(ctx, tx, in.TaskID, c, in.asked, func(h held, c change) error {
 		if h.ProjectID != project {
 			return fault.Conflictf("task_moved", "Somebody moved the task to another project. Read it again.")
 		}
@@ -270,5 +270,8 @@ func (f *Feature) treeFor(ctx context.Context, tx *tenant.Tx, in *moveTask, targ
 	if err := h.writable(); err != nil {
 		return nil, nil, err
 	}
-	return ids, rows, h.staleFor(in.IfMatch, change{}, false)
+	if err := h.staleFor(in.IfMatch, change{}, false); err != nil {
+		return nil, nil, err
+	}
+	return ids, rows, in.settle(h)
 }

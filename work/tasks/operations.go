@@ -57,19 +57,19 @@ func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchTask) (Task
 			return Task{}, err
 		}
 	}
-	return f.edit(ctx, tx, in.TaskID, in.change(), func(h held, c change) error { return h.staleFor(in.IfMatch, c, true) })
+	return f.edit(ctx, tx, in.TaskID, in.change(), in.asked, func(h held, c change) error { return h.staleFor(in.IfMatch, c, true) })
 }
 
 func (f *Feature) replace(ctx context.Context, tx *tenant.Tx, in *replaceTask) (Task, error) {
 	if err := in.Body.tidy(); err != nil {
 		return Task{}, err
 	}
-	return f.edit(ctx, tx, in.TaskID, in.Body.asChange(), func(h held, c change) error { return h.staleFor(in.IfMatch, c, false) })
+	return f.edit(ctx, tx, in.TaskID, in.Body.asChange(), in.asked, func(h held, c change) error { return h.staleFor(in.IfMatch, c, false) })
 }
 
 // edit changes one task as it is at that moment: if somebody else was faster,
 // it decides again on the newer row, which it then holds.
-func (f *Feature) edit(ctx context.Context, tx *tenant.Tx, task id.ID, c change, stale func(held, change) error) (Task, error) {
+func (f *Feature) edit(ctx context.Context, tx *tenant.Tx, task id.ID, c change, said asked, stale func(held, change) error) (Task, error) {
 	for {
 		h, err := heldOne(ctx, tx, task)
 		if err != nil {
@@ -81,7 +81,11 @@ func (f *Feature) edit(ctx context.Context, tx *tenant.Tx, task id.ID, c change,
 		if err := stale(h, c); err != nil {
 			return Task{}, err
 		}
-		t, err := f.apply(ctx, tx, h, c)
+		agreed, err := said.of(h, c)
+		if err != nil {
+			return Task{}, err
+		}
+		t, err := f.apply(ctx, tx, h, agreed)
 		if !errors.Is(err, errOvertaken) {
 			return t, err
 		}

@@ -26,7 +26,9 @@ const (
 	countTasks  = `select count(*)` + taskFrom
 	selectTask  = selectTasks + `where t.id = $1 and t.deleted_at is null`
 	selectHeld  = `select ` + taskCols + `, a.role, a.archived, t.field_versions` + taskFrom + `where t.id = any($1::uuid[])`
-	lockTasks   = `select t.id from tasks t where t.id = any($1::uuid[]) order by t.id for no key update`
+	// selectHeldIn also says whether the project is private.
+	selectHeldIn = `select ` + taskCols + `, a.role, a.archived, t.field_versions, a.visibility = 'private' as private` + taskFrom + `where t.id = any($1::uuid[])`
+	lockTasks    = `select t.id from tasks t where t.id = any($1::uuid[]) order by t.id for no key update`
 )
 
 // assignable says whether m, a member, may see p, a project.

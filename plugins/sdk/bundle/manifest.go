@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,15 +169,16 @@ func (m *Manifest) setDefaults() {
 	}
 }
 
+// EventMatches reports whether an event's type is the one that is asked for:
+// exactly, or by "task.*" or "*".
+func EventMatches(asked, eventType string) bool {
+	prefix, all := strings.CutSuffix(asked, "*")
+	return asked == eventType || all && strings.HasPrefix(eventType, prefix)
+}
+
 // AllowsEvent reports whether the plugin hears events of the type.
 func (m *Manifest) AllowsEvent(eventType string) bool {
-	for _, e := range m.Events {
-		prefix, all := strings.CutSuffix(e, "*")
-		if e == eventType || all && strings.HasPrefix(eventType, prefix) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.Events, func(asked string) bool { return EventMatches(asked, eventType) })
 }
 
 // EventType is the type of the plugin's event with the name.

@@ -1,0 +1,87 @@
+package plugins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/plugins/sdk/bundle"
+	"github.com/guildhall-dev/guildhall/plugins/sdk/pluginpb"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+// taskDeadline is how long a task or a schedule may take; a job has a minute.
+const taskDeadline = 50 * time.Second
+
+type scheduleArgs struct {
+	Installation id.ID     `json:"installation_id"`
+	Name         string    `json:"name"`
+	Due          time.Time `json:"due"`
+}
+
+var runSchedule = jobs.Define[scheduleArgs]("plugins.schedule")
+
+const claimSchedules = `select tenant_id, installation_id, name, due from claim_plugin_schedules($1)`
+
+// claimSchedules turns schedules whose time has come into jobs.
+func (h *Host) claimSchedules(ctx context.Context, db *tenant.DB, q *jobs.Queue) (n int, err error) {
+	type claimed struct {
+		Organization id.ID     `db:"tenant_id"`
+		Installation id.ID     `db:"installation_id"`
+		Name         string    `db:"name"`
+		Due          time.Time `db:"due"`
+	}
+	err = db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
+		rows, err := tenant.List[claimed](ctx, tx, claimSchedules, 100)
+		if err != nil {
+			return fmt.Errorf("plugins.claimSchedules: %w", err)
+		}
+		orgs, args := make([]id.ID, len(rows)), make([]scheduleArgs, len(rows))
+		for i, c := range rows {
+			orgs[i], args[i] = c.Organization, scheduleArgs{c.Installation, c.Name, c.Due}
+		}
+		n = len(rows)
+		return runSchedule.EnqueueFor(ctx, q, tx, orgs, args)
+	})
+	return n, err
+}
+
+// workSchedule runs a schedule once. One that fails is tried again by its job,
+// unless the plugin says that it would not help.
+func (h *Host) workSchedule(ctx context.Context, _ *tenant.DB, s tenant.Scope, a scheduleArgs) error {
+	i, err := h.Installed(ctx, s.Organization, a.Installation)
+	if err != nil || i == nil || !i.Granted(bundle.AskSchedule+":"+a.Name) {
+		return err
+	}
+	return h.jobError(h.call(ctx, i, callOptions{point: "schedule:" + a.Name, deadline: taskDeadline, actor: s.Actor},
+		func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) error {
+			_, err := p.RunSchedule(ctx, &pluginpb.RunScheduleRequest{Call: c, Name: a.Name, Due: timestamppb.New(a.Due)})
+			return err
+		}))
+}
+
+// workTask runs what a plugin put aside.
+func (h *Host) workTask(ctx context.Context, _ *tenant.DB, s tenant.Scope, a taskArgs) error {
+	i, err := h.Installed(ctx, s.Organization, a.Installation)
+	if err != nil || i == nil {
+		return err
+	}
+	return h.jobError(h.call(ctx, i, callOptions{point: "task:" + a.Name, deadline: taskDeadline, actor: s.Actor},
+		func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) error {
+			_, err := p.RunTask(ctx, &pluginpb.RunTaskRequest{Call: c, Name: a.Name, Payload: a.Payload, Attempt: int32(jobs.Attempt(ctx))})
+			return err
+		}))
+}
+
+func (h *Host) jobError(err error) error {
+	var e *CallError
+	if errors.As(err, &e) && e.Final {
+		return jobs.Cancel(err)
+	}
+	return err
+}

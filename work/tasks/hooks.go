@@ -1,0 +1,218 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+
+	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/internal/date"
+	"github.com/guildhall-dev/guildhall/internal/fault"
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/plugins"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+// Draft is a task as it would be stored, for plugins that are asked before.
+type Draft struct {
+	Title        string     `json:"title" minLength:"1" maxLength:"500" pattern:"\\S"`
+	Description  string     `json:"description" maxLength:"50000"`
+	Status       string     `json:"status,omitempty" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$" doc:"Left out: the project's default state."`
+	Priority     string     `json:"priority" enum:"none,low,medium,high,urgent"`
+	AssignedToID *id.ID     `json:"assigned_to_id" nullable:"true"`
+	ParentID     *id.ID     `json:"parent_id" nullable:"true"`
+	DueDate      *date.Date `json:"due_date" nullable:"true"`
+	StartDate    *date.Date `json:"start_date" nullable:"true"`
+	Labels       []string   `json:"labels" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$"`
+}
+
+// Site is where a task is to be made.
+type Site struct {
+	ProjectID id.ID `json:"project_id"`
+}
+
+// The hooks of tasks.
+var (
+	WillCreate = plugins.DefineHook[Site, Draft]("task.will_create", "A task is about to be made. The subject is its project.",
+		"title", "description", "status", "priority", "assigned_to_id", "due_date", "start_date", "labels")
+	WillChange = plugins.DefineHook[Task, Draft]("task.will_change", "A task is about to be changed, by itself or in a bulk change. The subject is the task as it is, the draft as it would be.",
+		"title", "description", "status", "priority", "assigned_to_id", "due_date", "start_date", "labels")
+)
+
+const selectPrivate = `select a.visibility = 'private' from project_access a where a.project_id = $1`
+
+// askCreate asks plugins about a new task. What is wrong with it anyway is left
+// to create to say.
+func (f *Feature) askCreate(ctx context.Context, in *createTask) error {
+	if wanted, err := WillCreate.Wanted(ctx, f.plugins); !wanted || err != nil {
+		return err
+	}
+	if in.Body.tidy() != nil {
+		return nil
+	}
+	private, err := tenant.Value[bool](ctx, api.ViewOf(ctx), selectPrivate, in.ProjectID)
+	if errors.Is(err, tenant.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d := Draft(in.Body)
+	if d.Labels == nil {
+		d.Labels = []string{}
+	}
+	said, err := WillCreate.Ask(ctx, f.plugins, []plugins.Change[Site, Draft]{{Subject: Site{in.ProjectID}, Draft: d, Private: private}})
+	if err != nil {
+		return err
+	}
+	in.Body = fields(said[0].Draft)
+	return said[0].Refusal
+}
+
+// asked is what plugins said of changes of tasks, and of which versions they said
+// it.
+type asked map[id.ID]answer
+
+type answer struct {
+	version int64
+	change  change
+	refusal error
+}
+
+// of is the change to make of a task that is locked now: the one that was asked
+// about, amended. If the row is another than was asked about, everything starts
+// again.
+func (a asked) of(h held, c change) (change, error) {
+	if a == nil {
+		return c, nil
+	}
+	said, ok := a[h.ID]
+	switch {
+	case !ok || said.version != h.Version:
+		return c, api.ErrAskAgain
+	case said.refusal != nil:
+		return c, said.refusal
+	}
+	out := said.change
+	out.position, out.moved = c.position, c.moved
+	return out, nil
+}
+
+// askChange asks plugins about changes of tasks, all at once. Without anybody to
+// ask it returns nil. A task that cannot be changed anyway is not asked about.
+func (f *Feature) askChange(ctx context.Context, ids []id.ID, changeOf func(Task) change) (asked, error) {
+	if wanted, err := WillChange.Wanted(ctx, f.plugins); !wanted || err != nil {
+		return nil, err
+	}
+	rows, err := tenant.List[heldIn](ctx, api.ViewOf(ctx), selectHeldIn, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := asked{}
+	var about []plugins.Change[Task, Draft]
+	var of []held
+	for _, h := range rows {
+		c := changeOf(h.Task)
+		out[h.ID] = answer{version: h.Version, change: c}
+		now, changed := c.applied(h.Task)
+		if len(changed) == 0 || h.writable() != nil {
+			continue
+		}
+		about, of = append(about, plugins.Change[Task, Draft]{Subject: h.Task, Draft: draftOf(now), Private: h.Private}), append(of, h.held)
+	}
+	if len(about) == 0 {
+		return out, nil
+	}
+	said, err := WillChange.Ask(ctx, f.plugins, about)
+	if err != nil {
+		return nil, err
+	}
+	for n, v := range said {
+		a := out[of[n].ID]
+		a.refusal = v.Refusal
+		for _, field := range v.Amended {
+			a.change.amend(field, v.Draft)
+		}
+		out[of[n].ID] = a
+	}
+	return out, nil
+}
+
+type heldIn struct {
+	held
+	Private bool `db:"private"`
+}
+
+func draftOf(t Task) Draft {
+	d := Draft{t.Title, t.Description, t.Status, t.Priority, t.AssignedToID, t.ParentID, t.DueDate, t.StartDate, t.Labels}
+	if d.Labels == nil {
+		d.Labels = []string{}
+	}
+	return d
+}
+
+// amend takes one field of a draft into the change.
+func (c *change) amend(field string, d Draft) {
+	switch field {
+	case "title":
+		c.Title = api.Some(d.Title)
+	case "description":
+		c.Description = api.Some(d.Description)
+	case "status":
+		c.Status = api.Some(d.Status)
+	case "priority":
+		c.Priority = api.Some(d.Priority)
+	case "assigned_to_id":
+		c.AssignedToID = some(d.AssignedToID)
+	case "due_date":
+		c.DueDate = some(d.DueDate)
+	case "start_date":
+		c.StartDate = some(d.StartDate)
+	case "labels":
+		c.Labels = api.Some(d.Labels)
+	}
+}
+
+func (f *Feature) askPatch(ctx context.Context, in *patchTask) (err error) {
+	in.asked, err = f.askChange(ctx, []id.ID{in.TaskID}, func(Task) change { return in.change() })
+	return err
+}
+
+func (f *Feature) askReplace(ctx context.Context, in *replaceTask) (err error) {
+	if in.Body.tidy() != nil {
+		return nil
+	}
+	in.asked, err = f.askChange(ctx, []id.ID{in.TaskID}, func(Task) change { return in.Body.asChange() })
+	return err
+}
+
+func (f *Feature) askBulk(ctx context.Context, in *bulkTasks) (err error) {
+	in.asked, err = f.askChange(ctx, in.Body.TaskIDs, in.Body.Set.change)
+	return err
+}
+
+// askMove asks about the state that a move puts the task into. Where a move
+// brings a task into another project, it is asked about as a change, since the
+// task is not made anew.
+func (f *Feature) askMove(ctx context.Context, in *moveTask) (err error) {
+	if in.Body.Status == "" {
+		return nil
+	}
+	in.asked, err = f.askChange(ctx, []id.ID{in.TaskID}, func(Task) change { return change{Status: api.Some(in.Body.Status)} })
+	return err
+}
+
+// settle takes what plugins said of a move into another project, once the task
+// is locked; only its state can be amended then.
+func (in *moveTask) settle(h held) error {
+	c, err := in.asked.of(h, change{Status: api.Some(in.Body.Status)})
+	if err != nil || in.asked == nil {
+		return err
+	}
+	for _, amended := range c.named() {
+		if amended != "status" {
+			return fault.Conflictf("plugin_amendment_refused", "A plugin wants to change %s too, which a move into another project cannot do. Change the task first.", amended)
+		}
+	}
+	c.Status.Set(&in.Body.Status)
+	return nil
+}
