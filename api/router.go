@@ -260,6 +260,10 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 		Extensions:   map[string]any{},
 		Metadata:     map[string]any{},
 	}
+	if out == reflect.TypeFor[Raw]() {
+		ho.Responses["default"] = r.response(op, out)
+		ho.Responses["default"].Description = "Whatever it is that answers."
+	}
 	if !op.Can.IsZero() {
 		ho.Extensions["x-permission"] = op.Can.Key
 	}

@@ -55,3 +55,149 @@ func TestPluginHooks(t *testing.T) {
 	ann.post("/v1/tasks/"+task+"/comments", m{"body": "that is fine"}).want(201)
 	ann.delete("/v1/plugin-installations/" + id).want(204)
 }
+
+// An organisation grants by name: nothing more than is asked for, nothing that
+// the admin does not hold, and everything that is needed.
+func TestPluginConsent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("ACME")
+	w.addPlugin(probeBundle(t, "1.0.0", nil))
+	install := func(c *client, grants []string, settings m) *reply {
+		return c.post("/v1/plugin-installations", m{"plugin_id": "probe", "grants": grants, "settings": settings})
+	}
+
+	if got := ann.get("/v1/plugins").want(200); got.str("data.0.id") != "probe" || got.str("data.0.version") != "1.0.0" || got.len("data.0.asks") != 16 {
+		t.Errorf("the catalogue: %s", got.body)
+	}
+	if got := install(ann, []string{"tasks.read"}, m{}).want(422); got.str("errors.0.pointer") != "/grants" {
+		t.Errorf("too little was enough: %s", got.body)
+	}
+	if got := install(ann, append(probeGrants(), "members.manage"), m{}).want(422); !strings.Contains(got.str("detail"), "does not ask for members.manage") {
+		t.Errorf("too much was taken: %s", got.body)
+	}
+	if got := install(ann, probeGrants(), m{"unknown": 1}).want(422); !strings.HasPrefix(got.str("errors.0.pointer"), "/settings") {
+		t.Errorf("settings: %s", got.body)
+	}
+	if got := install(ann, probeGrants(), m{"secret": "wrong"}).want(422); got.str("errors.0.pointer") != "/settings/secret" {
+		t.Errorf("the plugin was not asked about its settings: %s", got.body)
+	}
+	bob := w.join(ann, w.person("bob"), "member")
+	install(bob, probeGrants(), m{}).want(403)
+	role := ann.post("/v1/roles", m{"key": "integrator", "name": "Integrator", "permissions": []string{"plugins.read", "plugins.manage", "tasks.read"}}).want(201)
+	cat := w.join(ann, w.person("cat"), role.str("key"))
+	if got := install(cat, probeGrants(), m{}).want(422); !strings.Contains(got.str("detail"), "you do not hold projects.read") {
+		t.Errorf("granted what she does not hold: %s", got.body)
+	}
+
+	made := install(ann, probeGrants(), m{"secret": "hidden treasure"}).want(201)
+	id := made.str("id")
+	if strings.Contains(string(made.body), "treasure") || made.str("secrets_set.0") != "secret" {
+		t.Errorf("a secret is shown: %s", made.body)
+	}
+	install(ann, probeGrants(), m{}).want(409).code("plugin_already_installed")
+	w.settle()
+	if log := ann.get("/v1/audit-log?limit=200").want(200); strings.Contains(string(log.body), "treasure") {
+		t.Error("a secret is in the log")
+	}
+	// Settings are merged; the secret stays.
+	if got := ann.patch("/v1/plugin-installations/"+id, m{"settings": m{"refuse": "x"}}).want(200); got.str("secrets_set.0") != "secret" {
+		t.Errorf("the secret is gone: %s", got.body)
+	}
+	stale := ann.patch("/v1/plugin-installations/"+id, m{"auto_update": false}, `If-Match: "1"`)
+	stale.want(412).code("version_conflict")
+	// Another organisation sees the catalogue, and nothing of this one.
+	eve := w.person("eve").organization("OTHER")
+	eve.get("/v1/plugin-installations/" + id).want(404)
+	eve.post("/v1/plugin-installations/"+id+"/actions/call", m{"input": m{}}).want(404)
+}
+
+// What a plugin does is done with the granted rights, as the plugin, and in its
+// organisation alone.
+func TestPluginHostCalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("ACME")
+	eve := w.person("eve").organization("OTHER")
+	project := ann.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+	hidden := ann.post("/v1/projects", m{"name": "Hidden", "visibility": "private"}).want(201).str("id")
+	foreign := eve.post("/v1/projects", m{"name": "Foreign"}).want(201).str("id")
+	id := w.installProbe(ann, m{"url": "https://hooks.example.test/x"}, "tasks.write", "host-setting:/url")
+	call := func(input m) *reply {
+		t.Helper()
+		return ann.post("/v1/plugin-installations/"+id+"/actions/call", m{"input": input}).want(200)
+	}
+
+	made := call(m{"method": "POST", "path": "/v1/projects/" + project + "/tasks", "body": m{"title": "by a plugin"}})
+	task := made.str("output.answer.id")
+	if made.str("output.answer.created_by.type") != "plugin" || made.str("output.answer.created_by.id") != id {
+		t.Errorf("made by: %s", made.body)
+	}
+	for what, input := range map[string]m{
+		"ungranted":         {"method": "POST", "path": "/v1/projects", "body": m{"name": "No"}},
+		"private project":   {"method": "GET", "path": "/v1/projects/" + hidden},
+		"foreign project":   {"method": "GET", "path": "/v1/projects/" + foreign},
+		"outside":           {"method": "GET", "path": "/v1/users/me"},
+		"log-in":            {"method": "POST", "path": "/v1/auth/login", "body": m{"email": "a@example.test", "password": "x"}},
+		"host":              {"url": "https://elsewhere.example.test/"},
+		"host of a setting": {"url": "http://hooks.example.test/x"},
+		"address inside":    {"url": "http://127.0.0.1:1/"},
+		"event":             {"emit": "unknown", "value": "x"},
+	} {
+		if got := call(input); got.str("output.error") == "" {
+			t.Errorf("%s: allowed: %s", what, got.body)
+		}
+	}
+	w.settle()
+	log := string(ann.get("/v1/audit-log?limit=200").want(200).body)
+	for _, fact := range []string{"call.denied", "plugin_call.denied"} {
+		if !strings.Contains(log, fact) {
+			t.Errorf("the audit log does not tell of %s", fact)
+		}
+	}
+
+	call(m{"key": "colour", "value": "red"})
+	if got := call(m{"key": "colour"}); got.str("output.value") != "red" {
+		t.Errorf("a value: %s", got.body)
+	}
+	if got := call(m{"secret": "xyzzy"}); got.str("output.value") != "xyzzy" {
+		t.Errorf("a secret: %s", got.body)
+	}
+	first := call(m{"emit": "noticed", "value": "x", "key": "once"}).str("output.event")
+	if again := call(m{"emit": "noticed", "value": "x", "key": "once"}).str("output.event"); again != first || first == "" {
+		t.Errorf("one key made the events %s and %s", first, again)
+	}
+	call(m{"later": "soon"})
+	w.settle()
+	if got := call(m{"key": "later"}); got.str("output.value") != `"soon"` {
+		t.Errorf("a task: %s", got.body)
+	}
+	if got := ann.get("/v1/events?type=plugin.*").want(200); got.str("data.0.type") != "plugin.probe.noticed" || got.str("data.0.data.data.text") != "x" {
+		t.Errorf("the event: %s", got.body)
+	}
+	// What it sees of the machine.
+	env := call(m{}).str("output.shadow")
+	if !strings.Contains(env, "denied") {
+		t.Errorf("read /etc/shadow: %s", env)
+	}
+	ann.get("/v1/tasks/" + task).want(200)
+
+	// Its action refuses, its channel sends, its address answers.
+	ann.post("/v1/plugin-installations/"+id+"/actions/keep", m{}).want(422).code("plugin_refused")
+	ann.post("/v1/plugin-installations/"+id+"/actions/keep", m{"input": m{"a": 1}}).want(422).code("validation_failed")
+	if got := ann.post("/v1/plugin-installations/"+id+"/channels/probe/test", m{"to": "ann"}).want(200); got.str("external_id") != "sent to ann" {
+		t.Errorf("sent: %s", got.body)
+	}
+	ann.post("/v1/plugin-installations/"+id+"/channels/probe/test", m{"to": "nobody"}).want(422).code("plugin_refused")
+	nobody := &client{w: w}
+	if got := nobody.post("/v1/plugin-installations/"+id+"/inbound/echo", m{"a": 1}).want(202); !strings.HasPrefix(string(got.body), ann.org) {
+		t.Errorf("the address answers %s", got.body)
+	}
+	nobody.post("/v1/plugin-installations/"+id+"/inbound/other", m{}).want(404)
+	if got := ann.get("/v1/plugin-actions?on=task").want(200); got.len("data") != 1 || got.str("data.0.name") != "call" {
+		t.Errorf("actions: %s", got.body)
+	}
+	if got := ann.get("/v1/plugin-installations/" + id + "/health").want(200); got.str("state") != "running" || got.len("points") == 0 {
+		t.Errorf("health: %s", got.body)
+	}
+}
