@@ -207,7 +207,10 @@ func (f *Feature) passing(ctx context.Context, tx *tenant.Tx, r rule, ids []id.I
 			return nil, err
 		}
 		for _, e := range events {
-			status, _ := f.judge(r, &lazily{event: e})
+			status, _ := f.judge(ctx, r, &lazily{event: e})
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			out[e.ID] = status == "pending"
 		}
 	}

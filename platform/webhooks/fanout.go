@@ -16,10 +16,12 @@ import (
 
 // filterTime is how long the filter of one endpoint may take over one batch:
 // the organisation's other endpoints wait meanwhile. A single answer counts as
-// filterOnce at most, for it may be the machine that was slow.
+// filterOnce, for it may be the machine that was slow, unless it took so long
+// that no machine is.
 const (
 	filterTime = 200 * time.Millisecond
 	filterOnce = 50 * time.Millisecond
+	filterMuch = 500 * time.Millisecond
 	tooSlow    = "The filter took too long; simplify it, then replay what was filtered."
 )
 
@@ -96,10 +98,10 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 			if !matches(r.EventTypes, e.Type) || private[e.ID] && !r.IncludePrivate {
 				continue // no match: follows from the settings and is not stored
 			}
-			if err := ctx.Err(); err != nil {
+			status, reason := f.judgeInTime(ctx, r, seen, spent)
+			if err := ctx.Err(); err != nil { // the filter did not come to an end
 				return err
 			}
-			status, reason := f.judgeInTime(r, seen, spent)
 			delivery := id.New()
 			made.add(delivery, r, e, status, reason)
 			if status == "pending" {
@@ -121,24 +123,32 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 
 // judgeInTime is judge, as long as the endpoint's filter has time left; spent
 // is what each has used of it.
-func (f *Feature) judgeInTime(r rule, e *lazily, spent map[id.ID]time.Duration) (status, reason string) {
+func (f *Feature) judgeInTime(ctx context.Context, r rule, e *lazily, spent map[id.ID]time.Duration) (status, reason string) {
 	if r.Filter == "" {
-		return f.judge(r, e)
+		return f.judge(ctx, r, e)
 	}
 	if spent[r.ID] >= filterTime {
 		return "filtered", tooSlow
 	}
 	_, _ = e.fields() // once for all endpoints, so it is no filter's time; judge meets its error again
 	begun := time.Now()
-	status, reason = f.judge(r, e)
-	spent[r.ID] += min(time.Since(begun), filterOnce)
+	status, reason = f.judge(ctx, r, e)
+	spent[r.ID] += charged(time.Since(begun))
 	return status, reason
 }
 
+// charged is what an answer that took so long counts as.
+func charged(took time.Duration) time.Duration {
+	if took >= filterMuch {
+		return took
+	}
+	return min(took, filterOnce)
+}
+
 // judge says what becomes of an event that the endpoint's types match.
-func (f *Feature) judge(r rule, e *lazily) (status, reason string) {
+func (f *Feature) judge(ctx context.Context, r rule, e *lazily) (status, reason string) {
 	if r.Filter != "" {
-		ok, err := f.passes(r.Filter, e)
+		ok, err := f.passes(ctx, r.Filter, e)
 		switch {
 		case err != nil: // stops only this endpoint
 			return "filtered", "The filter failed: " + cut(err.Error(), 400)
@@ -156,7 +166,7 @@ func (f *Feature) judge(r rule, e *lazily) (status, reason string) {
 	return "pending", ""
 }
 
-func (f *Feature) passes(filter string, e *lazily) (bool, error) {
+func (f *Feature) passes(ctx context.Context, filter string, e *lazily) (bool, error) {
 	c, err := f.conditions.Get(filter)
 	if err != nil {
 		return false, err
@@ -165,7 +175,7 @@ func (f *Feature) passes(filter string, e *lazily) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return c.Match(fields)
+	return c.Match(ctx, fields)
 }
 
 var pausedBecause = map[string]string{

@@ -30,7 +30,7 @@ func TestSlowFilterUsesUpItsTime(t *testing.T) {
 	spent := map[id.ID]time.Duration{}
 	rounds, reason := 0, ""
 	for ; reason != tooSlow && rounds < 100_000; rounds++ {
-		if _, reason = f.judgeInTime(slow, e, spent); spent[slow.ID] > filterTime+filterOnce {
+		if _, reason = f.judgeInTime(t.Context(), slow, e, spent); spent[slow.ID] > filterTime+filterOnce {
 			t.Fatalf("it went on after %s", spent[slow.ID])
 		}
 	}
@@ -38,11 +38,23 @@ func TestSlowFilterUsesUpItsTime(t *testing.T) {
 		t.Errorf("after %d rounds: %q", rounds, reason)
 	}
 	for _, r := range []rule{quick, open} {
-		if status, reason := f.judgeInTime(r, e, spent); status != "pending" {
+		if status, reason := f.judgeInTime(t.Context(), r, e, spent); status != "pending" {
 			t.Errorf("filter %q: %s, %s", r.Filter, status, reason)
 		}
 	}
 	if spent[quick.ID] == 0 || spent[open.ID] != 0 {
 		t.Errorf("the other filters took %v", spent)
+	}
+}
+
+// A moment in which the machine was slow is not the filter's, half a second is.
+func TestFilterIsChargedWhatItTook(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: time.Millisecond, 300 * time.Millisecond: filterOnce, 20 * time.Second: 20 * time.Second,
+	} {
+		if got := charged(took); got != want {
+			t.Errorf("%s is charged as %s, want %s", took, got, want)
+		}
 	}
 }
