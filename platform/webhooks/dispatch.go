@@ -13,14 +13,15 @@ import (
 
 const (
 	// The update locks the row until commit: what enqueues and what finishes a
-	// drain or a subject's head take turns on it.
+	// drain or a subject's head take turns on it. Of several rows in the order in
+	// which all lock them.
 	// Nobody is sent where a drain is at work, or on its way.
 	wakeEndpoints = `with now_due as (
 			select d.endpoint_id, (d.lease_until is null or d.lease_until <= clock_timestamp())
 				and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds') as alone, e.enabled and e.deleted_at is null as live
 			from webhook_dispatch d join webhook_endpoints e on e.tenant_id = d.tenant_id and e.id = d.endpoint_id
 			where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[])
-			for update of d
+			order by d.endpoint_id for update of d
 		)
 		update webhook_dispatch d
 		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = case when n.alone then now() else d.nudged_at end
