@@ -65,7 +65,8 @@ func (f *Feature) deliveryOperations(r *api.Router) {
 		Summary: "List the deliveries of a webhook endpoint",
 		Doc: "What became of each event that the endpoint's types matched, newest first. With status=no_match: the events that " +
 			"were left out, and why; they are not stored but follow from the log and the settings of the time, and a page of them may " +
-			"be short or empty while next_cursor leads on.",
+			"be short or empty while next_cursor leads on. One answer looks through 100,000 events: a page by number that lies deeper ends " +
+			"early, and there is no total where more would have to be counted, or a million without type, since and until.",
 	}, f.listDeliveries)
 	api.Read(r, api.Op{
 		ID: "get-webhook-delivery", Route: "GET /webhook-deliveries/{webhook_delivery_id}", Can: mayRead,
