@@ -20,12 +20,8 @@ const (
 		and d.status = any($7::text[]) and (cardinality($8::text[]) = 0 or d.event_type like any($8))
 		order by d.sequence limit $9`
 
-	loggedCols = `select e.id, e.type, e.sequence, e.occurred_at, e.subject_type, e.subject_id,
-			e.project_id is not null and p.visibility is distinct from 'open'
-			or e.previous_project_id is not null and o.visibility is distinct from 'open' as private
-		from event_log e
-		left join projects p on p.tenant_id = e.tenant_id and p.id = e.project_id
-		left join projects o on o.tenant_id = e.tenant_id and o.id = e.previous_project_id`
+	loggedCols = `select e.id, e.type, e.sequence, e.occurred_at, e.subject_type, e.subject_id, ` + isPrivate + ` as private
+		from event_log e` + withProjects
 
 	selectLoggedByID = loggedCols + ` where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])`
 

@@ -19,7 +19,7 @@ type Delivery struct {
 	EventID        id.ID      `db:"event_id" json:"event_id" doc:"Also the webhook-id of every attempt."`
 	EventType      string     `db:"event_type" json:"event_type" maxLength:"100" example:"task.created"`
 	Sequence       *int64     `db:"sequence" json:"sequence" nullable:"true" minimum:"1" maximum:"9007199254740991" doc:"The event's number; null for a test event."`
-	Status         string     `db:"status" json:"status" enum:"pending,delivered,failed,exhausted,filtered,paused,no_match" doc:"pending: no attempt has failed yet; failed: the next attempt is at next_attempt_at; exhausted: no attempt is left; filtered: the filter stopped it; paused: the endpoint was not enabled; no_match: the endpoint's types or its sight of private projects left it out."`
+	Status         string     `db:"status" json:"status" enum:"pending,delivered,failed,exhausted,filtered,paused,no_match" doc:"pending: no attempt has failed yet; failed: the next attempt is at next_attempt_at; exhausted: no attempt is left; filtered: the filter stopped it, or it turned private before it was sent; the reason says which; paused: the endpoint was not enabled; no_match: the endpoint's types or its sight of private projects left it out."`
 	Reason         *string    `db:"reason" json:"reason" nullable:"true" maxLength:"1100" example:"no answer came within 15s" doc:"Why it was not delivered, in words."`
 	Attempts       int        `db:"attempts" json:"attempts" minimum:"0" maximum:"2147483647"`
 	NextAttemptAt  *time.Time `db:"next_attempt_at" json:"next_attempt_at" nullable:"true"`

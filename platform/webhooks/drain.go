@@ -43,6 +43,10 @@ const (
 		and e.enabled and e.deleted_at is null
 		order by q.due_at, q.position limit $4`
 
+	// With whether today's visibility of its projects makes each one private.
+	selectQueuedEvents = `select ` + event.Cols + `, ` + isPrivate + ` as private from event_log e` + withProjects + `
+		where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])`
+
 	// The days stand as a parameter of their own, so that partitions are pruned
 	// before the statement starts.
 	selectEvents = `select ` + event.Cols + ` from event_log e where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])`
@@ -64,9 +68,18 @@ type waitingRow struct {
 // item is a delivery on its way through a drain.
 type item struct {
 	waitingRow
-	message message
-	outcome outcome
+	message  message
+	outcome  outcome
+	withheld string // why it is not sent at all, or ""
 }
+
+// queuedEvent is an event and whether it is private today.
+type queuedEvent struct {
+	event.Event
+	Private bool `db:"private"`
+}
+
+const withheldPrivate = "It happened in a project that is private, and the endpoint does not include those."
 
 // state is what webhook_dispatch holds of an endpoint.
 type state struct {
@@ -256,13 +269,18 @@ func (d *draining) fetch(ctx context.Context) error {
 		i := &item{waitingRow: row}
 		d.held[i.Delivery] = i
 		e, ok := events[i.Event]
+		if e.Private && !d.t.IncludePrivate { // since it was queued, the one or the other has changed
+			i.withheld = withheldPrivate
+			d.finished(i)
+			continue
+		}
 		if i.Example != nil {
-			if err := json.Unmarshal(i.Example, &e); err != nil {
+			if err := json.Unmarshal(i.Example, &e.Event); err != nil {
 				return fmt.Errorf("the test event of delivery %s: %w", i.Delivery, err)
 			}
 			ok = true
 		}
-		if i.message, err = d.message(e, ok); err == nil {
+		if i.message, err = d.message(e.Event, ok); err == nil {
 			i.message.Example = i.Example != nil
 		}
 		if err != nil { // nothing that another attempt would mend
@@ -288,7 +306,7 @@ func (d *draining) message(e event.Event, found bool) (message, error) {
 	return d.t.compose(e, d.f.PublicURL)
 }
 
-func (d *draining) events(ctx context.Context, v tenant.View, rows []waitingRow) (map[id.ID]event.Event, error) {
+func (d *draining) events(ctx context.Context, v tenant.View, rows []waitingRow) (map[id.ID]queuedEvent, error) {
 	days, ids := map[time.Time]bool{}, make([]id.ID, 0, len(rows))
 	for _, i := range rows {
 		if i.Example == nil {
@@ -296,11 +314,11 @@ func (d *draining) events(ctx context.Context, v tenant.View, rows []waitingRow)
 			ids = append(ids, i.Event)
 		}
 	}
-	found := make(map[id.ID]event.Event, len(ids))
+	found := make(map[id.ID]queuedEvent, len(ids))
 	if len(ids) == 0 {
 		return found, nil
 	}
-	events, err := tenant.List[event.Event](ctx, v, selectEvents, d.Organization, keys(days), ids)
+	events, err := tenant.List[queuedEvent](ctx, v, selectQueuedEvents, d.Organization, keys(days), ids)
 	for _, e := range events {
 		found[e.ID] = e
 	}

@@ -31,12 +31,13 @@ const (
 
 	// A project that is gone for good counts as private: nobody can say any more
 	// that it was not.
-	selectPrivate = `select e.id from event_log e
-		left join projects p on p.tenant_id = e.tenant_id and p.id = e.project_id
-		left join projects o on o.tenant_id = e.tenant_id and o.id = e.previous_project_id
-		where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])
-		and (e.project_id is not null and p.visibility is distinct from 'open'
+	isPrivate = `(e.project_id is not null and p.visibility is distinct from 'open'
 			or e.previous_project_id is not null and o.visibility is distinct from 'open')`
+	withProjects = ` left join projects p on p.tenant_id = e.tenant_id and p.id = e.project_id
+		left join projects o on o.tenant_id = e.tenant_id and o.id = e.previous_project_id`
+
+	selectPrivate = `select e.id from event_log e` + withProjects + `
+		where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[]) and ` + isPrivate
 
 	noteHeard = `insert into webhook_progress (tenant_id, heard_sequence) values ($1, $2)
 		on conflict (tenant_id) do update set heard_sequence = greatest(webhook_progress.heard_sequence, excluded.heard_sequence)`

@@ -170,8 +170,9 @@ func (f *Feature) mayBecome(ctx context.Context, tx *tenant.Tx, was, now Endpoin
 		return fault.Invalidf("/schema_date", "expected a day that is not in the future")
 	}
 	// Who may not join private projects must not have them sent to an address of
-	// their choice.
-	if now.IncludePrivate && (!was.IncludePrivate || was.URL != now.URL) && !api.Can(ctx, joinsPrivate) {
+	// their choice, nor what is queued of them if the endpoint gives them up in the
+	// same breath.
+	if (now.IncludePrivate && !was.IncludePrivate || was.IncludePrivate && was.URL != now.URL) && !api.Can(ctx, joinsPrivate) {
 		return fault.Deniedf(joinsPrivate.Key)
 	}
 	if now.Signature != was.Signature && now.Signature != "v1" {

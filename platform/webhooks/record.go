@@ -48,6 +48,13 @@ const (
 			status_code, response_headers, response_body, response_truncated, error)
 		select $1, $3, $2, $4 + 1, $15, $8, $9, $16, $11, $10, $12, $13, $14, nullif($7, '') from q`
 
+	// What is not sent at all was not attempted either.
+	recordWithheld = `with q as (
+			delete from webhook_queue q where q.tenant_id = $1 and q.delivery_id = $2 and q.made = $4 returning q.delivery_id
+		)
+		update webhook_deliveries d set status = 'filtered', reason = $5, next_attempt_at = null
+		where d.tenant_id = $1 and d.day = $3 and d.id = $2 and exists (select from q)`
+
 	// The next of each subject takes its turn.
 	promote = `update webhook_queue q set due_at = now()
 		from (select b.subject, min(b.position) as position from webhook_queue b
@@ -117,6 +124,10 @@ func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t t
 
 // queueRecord writes what came of one attempt and when the next one is.
 func (t target) queueRecord(tx *tenant.Tx, i *item, chance float64) {
+	if i.withheld != "" {
+		tx.Queue(recordWithheld, t.Organization, i.Delivery, i.Day, i.Made, i.withheld)
+		return
+	}
 	o, sql, status := i.outcome, recordLast, "delivered"
 	var next *time.Time
 	if !o.Delivered {
