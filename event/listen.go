@@ -22,7 +22,7 @@ const (
 	awaitRelay  = `select pg_advisory_xact_lock_shared(7301, 1)`
 	moreBatches = `select exists (select from event_batches where tenant_id = $1 and listener = $2)`
 
-	overdueListeners = `select tenant_id, listener from overdue_listeners($1)`
+	overdueListeners = `select tenant_id, listener from overdue_listeners($1, $2)`
 
 	selectBatch = `select ` + Cols + ` from event_log e
 		join unnest($2::uuid[], $3::date[]) with ordinality as b (id, day, n) on b.day = e.day and b.id = e.id
@@ -44,13 +44,18 @@ func ListenJob(listeners []Listener) jobs.Definition {
 		l, ok := byName[a.Listener]
 		if !ok {
 			// A listener of a newer or an older binary: its batches stay, and a
-			// replica that knows it will hear them.
-			return fmt.Errorf("event: no listener %q in this binary", a.Listener)
+			// replica that knows it sends itself a job.
+			return jobs.Cancel(fmt.Errorf("event: no listener %q in this binary", a.Listener))
 		}
 		for began := time.Now(); time.Since(began) < listenFor; {
 			more, err := hearOne(ctx, db, s, l)
-			if err != nil || !more {
-				return err
+			if err != nil {
+				// Tried again by the nudge: were each of its jobs tried again by
+				// itself too, they would become ever more.
+				return jobs.Cancel(err)
+			}
+			if !more {
+				return nil
 			}
 		}
 		return jobs.Again()
@@ -61,13 +66,17 @@ func ListenJob(listeners []Listener) jobs.Definition {
 const listenFor = 40 * time.Second
 
 // NudgeJob sends jobs to the listeners whose batches wait although nobody is on
-// the way: a process died, or River waits before it tries again. A job too many
-// finds the listener locked and ends.
-func NudgeJob() jobs.Definition {
+// the way: a process died, or the listener failed. The intervals grow up to five
+// minutes. A job too many finds the listener locked and ends.
+func NudgeJob(listeners []Listener) jobs.Definition {
+	known := make([]string, len(listeners))
+	for i, l := range listeners {
+		known[i] = l.Name
+	}
 	return jobs.Tick("event.nudge", time.Second, func(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
 		var n int
 		err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-			late, err := tenant.List[overdue](ctx, tx, overdueListeners, 100)
+			late, err := tenant.List[overdue](ctx, tx, overdueListeners, 100, known)
 			if err != nil {
 				return fmt.Errorf("event.NudgeJob: %w", err)
 			}

@@ -129,7 +129,7 @@ func (a *app) assemble(d deps, o options) (err error) {
 			m.Operations(a.router.Tagged(m.Name))
 		}
 	}
-	a.jobs = append(a.jobs, event.ListenJob(a.listeners), event.NudgeJob())
+	a.jobs = append(a.jobs, event.ListenJob(a.listeners), event.NudgeJob(a.listeners))
 	a.mountPages()
 	return a.router.Err()
 }
