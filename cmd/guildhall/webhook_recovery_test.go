@@ -92,3 +92,78 @@ func TestWebhookSubjectGoesOn(t *testing.T) {
 		t.Errorf("%d are left in the queue", n)
 	}
 }
+
+// A retry that falls due while the organisation is in the bin is sent once it
+// is out again.
+func TestWebhookRetryOfARestoredOrganization(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	person := w.person("ada")
+	ada := person.organization("Hall")
+	r := newReceiver(t)
+	r.answers(func(received) int { return 500 })
+	hook := ada.hook(r.url, m{"event_types": []string{"project.created"}, "retry_schedule": []int{3600, 3600}}).str("id")
+	ada.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201)
+	w.settle()
+	if r.count() != 1 {
+		t.Fatalf("%d attempts", r.count())
+	}
+	ada.delete("/v1/organization").want(204)
+	w.sql(`update webhook_queue set due_at = now()`)
+	w.sql(`update webhook_dispatch set due_at = now()`)
+	w.settle()
+	if due := w.sql(`select due_at::text from webhook_dispatch`)[0]["due_at"]; due != "infinity" {
+		t.Fatalf("the endpoint of an organisation in the bin is due at %v", due)
+	}
+	before := r.count()
+	w.sql(`update webhook_queue set due_at = now()`)
+	r.answers(func(received) int { return 204 })
+	person.post("/v1/organizations/"+ada.org+"/restore", nil).want(200)
+	w.settle()
+	if r.count() != before+1 {
+		t.Errorf("%d attempts after it was restored, want one", r.count()-before)
+	}
+	if d := ada.dispositions(hook); d["delivered"] != 1 {
+		t.Errorf("%v", d)
+	}
+}
+
+// Whatever left an endpoint with a queue and never due is found, the others are
+// left alone, and retention wakes those whose turn it brought.
+func TestWebhookStrandedQueues(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada").organization("Hall")
+	r := newReceiver(t)
+	hooks := map[string]string{}
+	for _, name := range []string{"stranded", "subject", "paused", "deleted", "waiting"} {
+		hooks[name] = ada.hook(r.url, m{"event_types": []string{"task.*"}, "ordering": "by_subject", "retry_schedule": []int{3600}}).str("id")
+	}
+	r.answers(func(received) int { return 500 })
+	project := ada.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
+	task := ada.post("/v1/projects/"+project+"/tasks", m{"title": "a"}).want(201).str("id")
+	ada.patch("/v1/tasks/"+task, m{"title": "b"}).want(200)
+	w.settle()
+	ada.patch("/v1/webhook-endpoints/"+hooks["paused"], m{"enabled": false}).want(200)
+	r.answers(func(received) int { return 204 })
+	w.sql(`update webhook_dispatch set due_at = 'infinity' where endpoint_id::text <> $1`, hooks["waiting"])
+	w.sql(`update webhook_queue set due_at = now() where due_at <> 'infinity' and endpoint_id::text <> $1`, hooks["waiting"])
+	w.sql(`delete from webhook_queue where due_at <> 'infinity' and endpoint_id::text = $1`, hooks["subject"])
+	w.sql(`update webhook_endpoints set deleted_at = now() where id::text = $1`, hooks["deleted"])
+	w.settle()
+	left := map[string]int64{}
+	for name, hook := range hooks {
+		left[name] = w.sql(`select count(*) from webhook_queue where endpoint_id::text = $1`, hook)[0]["count"].(int64)
+	}
+	for name, want := range map[string]int64{"stranded": 0, "subject": 0, "paused": 2, "deleted": 2, "waiting": 2} {
+		if left[name] != want {
+			t.Errorf("%s: %d are left in the queue, want %d", name, left[name], want)
+		}
+	}
+	w.sql(`update webhook_queue set day = day - 40 where endpoint_id::text = $1 and due_at <> 'infinity'`, hooks["waiting"])
+	w.sql(`update webhook_dispatch set due_at = 'infinity'`)
+	w.sql(`select purge_webhook_queue(current_date - 30)`)
+	if due := w.sql(`select due_at <= now() as due from webhook_dispatch where endpoint_id::text = $1`, hooks["waiting"])[0]["due"]; due != true {
+		t.Error("the endpoint of a subject whose turn came sleeps on")
+	}
+}

@@ -72,7 +72,7 @@ func (f *Feature) jobs() []jobs.Definition {
 		return f.drainDue(ctx, db)
 	})
 	work.Workers, work.Timeout = drains, 2*time.Minute
-	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge)}
+	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge), f.repair()}
 }
 
 // queued is a delivery that is to be sent.
