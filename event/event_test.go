@@ -361,3 +361,65 @@ func TestListenJobsDoNotPileUp(t *testing.T) {
 		t.Errorf("%d batches wait, want both: %v", batches, err)
 	}
 }
+
+// A process that is at work hears without jobs, and sends jobs only for those
+// that it has no room for.
+func TestRelayAtWorkNeedsNoJobs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := context.Background()
+	begun, goOn := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	hear := func(context.Context, *tenant.Tx, []event.Event) error {
+		begun <- struct{}{}
+		<-goOn
+		return nil
+	}
+	listeners := []event.Listener{{Name: "test.all", Types: []string{"*"}, Hear: hear}}
+	workers, err := jobs.NewWorkers(b.work, []jobs.Definition{event.ListenJob(listeners)}, 5, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := event.NewRelay(b.work, workers.Queue, listeners, slog.New(slog.DiscardHandler))
+	if err := workers.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	emitted := func(organizations int) (jobs int64) {
+		for range organizations {
+			if err := b.app.Write(ctx, b.organization(t), func(tx *tenant.Tx) error { return made.Emit(ctx, tx, thing{ID: id.New()}) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := relay.Once(ctx); err != nil {
+			t.Fatal(err)
+		}
+		jobs, err := tenant.Value[int64](ctx, b.work.Global(), `select count(*) from river.river_job where kind = 'event.listen'`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jobs
+	}
+	if n := emitted(4); n != 0 {
+		t.Errorf("%d jobs for 4 listeners", n)
+	}
+	for range 4 {
+		<-begun
+	}
+	if n := emitted(2); n != 2 {
+		t.Errorf("%d jobs for 2 listeners that find no room", n)
+	}
+	for range 2 {
+		<-begun // by River
+	}
+	release()
+	if err := workers.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := emitted(1); n != 3 {
+		t.Errorf("%d jobs, want one more of a process that has stopped", n)
+	}
+	if n, err := tenant.Value[int64](ctx, b.work.Global(), `select count(*) from overdue_listeners(100, '{test.all}')`); err != nil || n != 0 {
+		t.Errorf("%d listeners are overdue: %v", n, err)
+	}
+}

@@ -142,6 +142,7 @@ func (a *app) prepareWork(ctx context.Context, d *database) (err error) {
 	if a.workers, err = jobs.NewWorkers(a.workDB, a.jobs, 20, a.log); err != nil {
 		return err
 	}
+	a.queue.Near(a.workers)
 	a.relay = event.NewRelay(a.workDB, a.workers.Queue, a.listeners, a.log)
 	return nil
 }

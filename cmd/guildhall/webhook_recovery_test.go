@@ -31,6 +31,31 @@ func TestWebhookListenerJobThatDied(t *testing.T) {
 	}
 }
 
+// A process at work hears and sends what it relays without jobs, one event
+// after the other.
+func TestWebhookAtWorkNeedsNoJobs(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada").organization("Hall")
+	r := newReceiver(t)
+	came := make(chan struct{}, 1)
+	r.answers(func(received) int { came <- struct{}{}; return 204 })
+	ada.hook(r.url, m{"event_types": []string{"task.created"}})
+	project := ada.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
+	w.settle()
+	w.sql(`delete from river_job`)
+	defer w.atWork()()
+	const events = 20
+	for range events {
+		ada.post("/v1/projects/"+project+"/tasks", m{"title": "a"}).want(201)
+		<-came
+	}
+	// A machine that stands still for seconds has ticks send one.
+	if n := w.sql(`select count(*) from river_job where kind in ('event.listen', 'webhooks.drain')`)[0]["count"].(int64); n > events/5 {
+		t.Errorf("%d jobs for %d events", n, events)
+	}
+}
+
 // However many ask at once, one organisation's endpoints get their share of the
 // drains and no more.
 func TestWebhookClaimsUnderRace(t *testing.T) {

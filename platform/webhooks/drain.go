@@ -21,9 +21,11 @@ const (
 	flushAfter  = 4 * time.Millisecond
 	flushAtMost = 100
 	// Events of a steady stream come a moment apart, and to give the endpoint back
-	// and take it again costs more than to look once more.
+	// and take it again costs more than to wait for the next. What another process
+	// fans out rings no bell here, so it also looks by itself.
 	lingerFor   = 15 * time.Millisecond
 	lingerTimes = 4
+	lookEvery   = 500 * time.Millisecond // while others are still under way
 
 	heldAtMost = 500 // sent and not recorded: the database is the slower side
 )
@@ -114,6 +116,8 @@ type draining struct {
 	leased  time.Time // until when the endpoint is certainly ours
 	stop    bool      // send no more
 	linger  int       // how often to look again when nothing is due
+	dry     time.Time // when a look found no more than it took
+	bell    chan struct{}
 }
 
 // drainOne serves a claimed endpoint for a while and gives it back.
@@ -121,6 +125,8 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 	d := &draining{f: f, db: db, claimed: c, scope: tenant.ForSystem(c.Organization), held: map[id.ID]*item{},
 		results: make(chan *item, 128), recorded: make(chan error, 1)}
 	d.scope.Operation = drain.Name
+	d.bell = f.serving.begin(c.Endpoint)
+	defer f.serving.end(c.Endpoint, d.bell)
 	now := time.Now()
 	d.until, d.leased = now.Add(slice), now.Add(lease)
 	v := db.View(d.scope)
@@ -191,17 +197,16 @@ func (d *draining) run(ctx context.Context) error {
 				return failed
 			}
 			d.linger--
-			wait = lingerFor
-		}
-		var tick <-chan time.Time
-		if wait = d.nextTick(wait); wait > 0 {
-			tick = time.After(wait)
+			d.dry, wait = time.Time{}, lingerFor
 		}
 		select {
 		case i := <-d.results:
 			d.take(ctx, i)
 		case err := <-d.recorded:
 			d.busy = false
+			if d.t.Ordering == "by_subject" { // others took their turn
+				d.dry = time.Time{}
+			}
 			for _, i := range d.recording {
 				delete(d.held, i.Delivery)
 			}
@@ -212,7 +217,9 @@ func (d *draining) run(ctx context.Context) error {
 			if err := d.renew(ctx); err != nil {
 				failed, d.stop = err, true
 			}
-		case <-tick:
+		case <-d.bell:
+			d.dry = time.Time{}
+		case <-time.After(d.nextTick(wait)):
 		}
 	}
 }
@@ -222,6 +229,9 @@ func (d *draining) run(ctx context.Context) error {
 func (d *draining) feed(ctx context.Context) (wait time.Duration, err error) {
 	for d.inFlight < d.limit() && len(d.held) < heldAtMost && time.Now().Before(d.until) && time.Now().Before(d.leased.Add(-time.Second)) {
 		if len(d.buffer) == 0 {
+			if time.Since(d.dry) < lookEvery {
+				return 0, nil
+			}
 			if err := d.fetch(ctx); err != nil || len(d.buffer) == 0 {
 				return 0, err
 			}
@@ -251,7 +261,11 @@ func (d *draining) fetch(ctx context.Context) error {
 		held = append(held, i)
 	}
 	v := d.db.View(d.scope)
-	rows, err := tenant.List[waitingRow](ctx, v, selectQueued, d.Organization, d.claimed.Endpoint, held, min(2*d.limit()+4, flushAtMost))
+	most := min(2*d.limit()+4, flushAtMost)
+	rows, err := tenant.List[waitingRow](ctx, v, selectQueued, d.Organization, d.claimed.Endpoint, held, most)
+	if len(rows) < most {
+		d.dry = time.Now()
+	}
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -355,10 +369,11 @@ func (d *draining) finished(i *item) {
 
 // nextTick bounds the wait for something to happen.
 func (d *draining) nextTick(wait time.Duration) time.Duration {
+	if wait == 0 {
+		wait = lookEvery
+	}
 	if len(d.done) > 0 && !d.busy {
-		if left := flushAfter - time.Since(d.doneAt); wait == 0 || left < wait {
-			wait = max(left, time.Microsecond)
-		}
+		wait = min(wait, max(flushAfter-time.Since(d.doneAt), time.Microsecond))
 	}
 	return wait
 }
