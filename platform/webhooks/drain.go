@@ -35,6 +35,8 @@ const (
 		failing_since, last_delivered_at, last_failed_at from webhook_dispatch
 		where tenant_id = $1 and endpoint_id = $2 and fence = $3`
 
+	selectVersion = `select version from webhook_endpoints where tenant_id = $1 and id = $2`
+
 	renewLease = `update webhook_dispatch set lease_until = clock_timestamp() + make_interval(secs => $4)
 		where tenant_id = $1 and endpoint_id = $2 and fence = $3 returning true`
 
@@ -72,7 +74,8 @@ type item struct {
 	waitingRow
 	message  message
 	outcome  outcome
-	withheld string // why it is not sent at all, or ""
+	target   *target // as it was when it was sent
+	withheld string  // why it is not sent at all, or ""
 }
 
 // queuedEvent is an event and whether it is private today.
@@ -97,7 +100,7 @@ type draining struct {
 	db    *tenant.DB
 	scope tenant.Scope
 	claimed
-	t     target
+	t     *target // never changed: what is being sent keeps its own
 	state state
 
 	buffer    []*item         // fetched, not sent yet
@@ -108,8 +111,8 @@ type draining struct {
 	recording []*item
 	disable   string // why the endpoint is to be disabled, or ""
 	doneAt    time.Time
-	recorded  chan error // one recording at a time
-	busy      bool       // recording
+	recorded  chan recorded // one recording at a time
+	busy      bool          // recording
 
 	limiter *rate.Limiter
 	until   time.Time // when this drain yields
@@ -118,12 +121,20 @@ type draining struct {
 	linger  int       // how often to look again when nothing is due
 	dry     time.Time // when a look found no more than it took
 	bell    chan struct{}
+	checked time.Time // when the version was last known to be the current one
+}
+
+// recorded is how a recording went; version is that of the endpoint's settings
+// at its time, 0 if it is not known.
+type recorded struct {
+	version int64
+	err     error
 }
 
 // drainOne serves a claimed endpoint for a while and gives it back.
 func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error {
 	d := &draining{f: f, db: db, claimed: c, scope: tenant.ForSystem(c.Organization), held: map[id.ID]*item{},
-		results: make(chan *item, 128), recorded: make(chan error, 1)}
+		results: make(chan *item, 128), recorded: make(chan recorded, 1)}
 	d.scope.Operation = drain.Name
 	d.bell = f.serving.begin(c.Endpoint)
 	defer f.serving.end(c.Endpoint, d.bell)
@@ -154,22 +165,66 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 	return errors.Join(err, d.release(last))
 }
 
-func (d *draining) loadTarget(ctx context.Context) (err error) {
-	before := d.t.URL
-	if d.t, err = d.f.loadTarget(ctx, d.db.View(d.scope), d.Organization, d.claimed.Endpoint); err != nil {
+func (d *draining) loadTarget(ctx context.Context) error {
+	t, err := d.f.loadTarget(ctx, d.db.View(d.scope), d.Organization, d.claimed.Endpoint)
+	if err != nil {
 		return err
 	}
-	if before != "" && before != d.t.URL {
-		d.state.health = health{} // of another receiver
+	before := d.t
+	d.t, d.checked = &t, time.Now()
+	if before != nil && equal(before.RateLimit, t.RateLimit) {
+		return nil
 	}
 	d.limiter = nil
-	if r := d.t.RateLimit; r != nil {
+	if r := t.RateLimit; r != nil {
 		d.limiter = rate.NewLimiter(rate.Limit(*r), max(1, *r/20))
 		if at := d.state.NextSendAt; at != nil && at.After(time.Now()) {
 			d.limiter.ReserveN(time.Now(), d.limiter.Burst())
 		}
 	}
 	return nil
+}
+
+// reload follows a change of the settings. What was fetched under the old ones
+// and is not sent yet is fetched again; what is known of the endpoint's health
+// is what the change left of it.
+func (d *draining) reload(ctx context.Context) error {
+	for _, i := range d.buffer {
+		delete(d.held, i.Delivery)
+	}
+	d.buffer, d.dry, d.disable = nil, time.Time{}, ""
+	if err := d.loadTarget(ctx); err != nil {
+		return err
+	}
+	now, err := tenant.One[state](ctx, d.db.View(d.scope), selectState, d.Organization, d.claimed.Endpoint, d.Fence)
+	if errors.Is(err, tenant.ErrNoRows) {
+		return errLeaseLost
+	}
+	now.LastDeliveredAt, now.LastFailedAt = d.state.LastDeliveredAt, d.state.LastFailedAt
+	d.state.health = now.health
+	return err
+}
+
+// check notices a change of the settings while there is something to send that
+// was fetched a moment ago.
+func (d *draining) check(ctx context.Context) error {
+	if time.Since(d.checked) < lookEvery {
+		return nil
+	}
+	version, err := tenant.Value[int64](ctx, d.db.View(d.scope), selectVersion, d.Organization, d.claimed.Endpoint)
+	if err != nil {
+		return err
+	}
+	if d.checked = time.Now(); version != d.t.Version {
+		return d.reload(ctx)
+	}
+	return nil
+}
+
+var errLeaseLost = errors.New("the lease went to another drain")
+
+func equal[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // limit is how many attempts may be under way at once.
@@ -202,7 +257,7 @@ func (d *draining) run(ctx context.Context) error {
 		select {
 		case i := <-d.results:
 			d.take(ctx, i)
-		case err := <-d.recorded:
+		case r := <-d.recorded:
 			d.busy = false
 			if d.t.Ordering == "by_subject" { // others took their turn
 				d.dry = time.Time{}
@@ -210,15 +265,18 @@ func (d *draining) run(ctx context.Context) error {
 			for _, i := range d.recording {
 				delete(d.held, i.Delivery)
 			}
-			if err != nil {
-				failed, d.stop = err, true
+			if r.err == nil && r.version != 0 && r.version != d.t.Version && failed == nil && ctx.Err() == nil {
+				r.err = d.reload(ctx)
+			}
+			if r.err != nil {
+				failed, d.stop = r.err, true
 			}
 		case <-renew.C:
 			if err := d.renew(ctx); err != nil {
 				failed, d.stop = err, true
 			}
-		case <-d.bell:
-			d.dry = time.Time{}
+		case <-d.bell: // there is more in the queue, or the settings changed
+			d.dry, d.checked = time.Time{}, time.Time{}
 		case <-time.After(d.nextTick(wait)):
 		}
 	}
@@ -235,6 +293,10 @@ func (d *draining) feed(ctx context.Context) (wait time.Duration, err error) {
 			if err := d.fetch(ctx); err != nil || len(d.buffer) == 0 {
 				return 0, err
 			}
+		} else if err := d.check(ctx); err != nil {
+			return 0, err
+		} else if len(d.buffer) == 0 {
+			continue
 		}
 		if d.limiter != nil {
 			r := d.limiter.Reserve()
@@ -245,9 +307,10 @@ func (d *draining) feed(ctx context.Context) (wait time.Duration, err error) {
 		}
 		next := d.buffer[0]
 		d.buffer = d.buffer[1:]
+		next.target = d.t
 		d.inFlight++
 		go func() {
-			next.outcome = d.f.send(ctx, d.t, next.message, next.Made+1)
+			next.outcome = d.f.send(ctx, *next.target, next.message, next.Made+1)
 			d.results <- next
 		}()
 	}
@@ -269,8 +332,8 @@ func (d *draining) fetch(ctx context.Context) error {
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	if rows[0].Version != d.t.Version {
-		if err := d.loadTarget(ctx); err != nil {
+	if d.checked = time.Now(); rows[0].Version != d.t.Version {
+		if err := d.reload(ctx); err != nil {
 			return err
 		}
 	}
@@ -280,7 +343,7 @@ func (d *draining) fetch(ctx context.Context) error {
 	}
 	d.linger = lingerTimes
 	for _, row := range rows {
-		i := &item{waitingRow: row}
+		i := &item{waitingRow: row, target: d.t}
 		d.held[i.Delivery] = i
 		e, ok := events[i.Event]
 		if e.Private && !d.t.IncludePrivate { // since it was queued, the one or the other has changed
@@ -348,6 +411,9 @@ func (d *draining) take(ctx context.Context, i *item) {
 		return
 	}
 	d.finished(i)
+	if i.target.Version != d.t.Version {
+		return // it says nothing of what the endpoint is now
+	}
 	var failing bool
 	d.state.InFlightLimit = adapt(d.state.InFlightLimit, i.outcome, d.t.inFlight())
 	d.state.health, failing = d.state.after(i.outcome)
@@ -389,10 +455,11 @@ func (d *draining) record(ctx context.Context) {
 	}
 	batch := d.done[:min(len(d.done), 2*flushAtMost)]
 	d.done, d.recording, d.busy = d.done[len(batch):], batch, true
-	disable := d.disable
+	t, disable := d.t, d.disable
 	ctx = context.WithoutCancel(ctx) // what was sent is recorded, also at shutdown
 	go func() {
-		d.recorded <- d.f.record(ctx, d.db, d.scope, d.t, batch, disable)
+		version, err := d.f.record(ctx, d.db, d.scope, t, batch, disable)
+		d.recorded <- recorded{version, err}
 	}()
 }
 
@@ -403,7 +470,7 @@ func (d *draining) renew(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, tenant.ErrNoRows) {
-		return errors.New("the lease went to another drain")
+		return errLeaseLost
 	}
 	d.leased = now.Add(lease)
 	return err

@@ -52,7 +52,7 @@ func (f *Feature) endpointOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "rotate-webhook-secret", Route: "POST /webhook-endpoints/{webhook_endpoint_id}/rotate-secret", Can: mayManage, Secret: true, Status: 200,
 		Emits:   api.Events(SecretRotated.Type),
-		Summary: "Replace the secret of a webhook endpoint", Doc: "Until the overlap is over, deliveries are signed with the old secret too. With an overlap of 0 every earlier secret ends at once.",
+		Summary: "Replace the secret of a webhook endpoint", Doc: "Until the overlap is over, deliveries are signed with the old secret too. With an overlap of 0 every earlier secret ends at once, or within a second at an endpoint that is just being sent to.",
 		Errors: []string{"409 webhook_secret_limit: Five secrets of the endpoint are valid already."},
 	}, f.rotateSecret)
 	f.trialOperations(r)
