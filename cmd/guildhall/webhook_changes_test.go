@@ -171,6 +171,49 @@ func TestWebhookRotationReachesWhatIsFetched(t *testing.T) {
 	}
 }
 
+// Organisations whose receivers never answer leave room for one that has
+// nothing under way.
+func TestWebhookSlowOrganizationsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	person := w.person("ada")
+	var hanging atomic.Int64
+	shut := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		hanging.Add(1)
+		select {
+		case <-shut:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(srv.Close)
+	const organizations, each = 6, 12
+	slow := make([]*client, organizations)
+	projects := make([]string, organizations)
+	for i := range slow {
+		slow[i] = person.organization(fmt.Sprint("Slow ", i))
+		for range each {
+			slow[i].hook(srv.URL, m{"event_types": []string{"task.created"}, "timeout_seconds": 30})
+		}
+		projects[i] = slow[i].post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
+	}
+	fresh, r := person.organization("Fresh"), newReceiver(t)
+	fresh.hook(r.url, m{"event_types": []string{"task.created"}})
+	project := fresh.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
+	w.settle()
+	stop := w.atWork()
+	defer func() { close(shut); stop() }()
+	for i, c := range slow {
+		c.create(projects[i], 1)
+	}
+	waitFor(t, 30*time.Second, "the slow ones hang", func() bool { return hanging.Load() >= 48 })
+	began := time.Now()
+	fresh.create(project, 1)
+	waitFor(t, 8*time.Second, "the fresh organisation's event came", func() bool { return r.count() == 1 })
+	proved(t, "beside %d endpoints that never answer another organisation's first event came after %s", hanging.Load(), time.Since(began).Round(time.Millisecond))
+}
+
 // Settings change at random while deliveries are under way; in the end nothing
 // is stuck, and every event is accounted for.
 func TestWebhookChangesWhileSending(t *testing.T) {

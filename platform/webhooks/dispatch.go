@@ -58,11 +58,19 @@ const (
 )
 
 const (
-	drains         = 24               // jobs at work at once in a process
+	// Nearly all of them only wait for answers, and waiting costs little: there are
+	// more than many organisations with slow receivers take.
+	drains         = 232              // jobs at work at once in a process
 	drainsHere     = 24               // and without a job, where the process was awake already
 	drainsOfTenant = 12               // of one organisation, everywhere
 	lease          = 30 * time.Second // a killed drain's endpoint waits so long
+	nudgedAtMost   = 48               // jobs that one tick sends
 )
+
+// share is how many drains an organisation may have before it gets another from
+// a process in which so many are free. The fewer there are, the less has who
+// has some already, so that one without any finds a free one.
+func share(free int) int { return max(1, min(drainsOfTenant, free/2)) }
 
 // drainArgs says for which endpoint it was sent; it serves those that wait.
 type drainArgs struct {
@@ -168,6 +176,12 @@ func (s *serving) end(endpoint id.ID, bell chan struct{}) {
 	}
 }
 
+func (s *serving) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.bells)
+}
+
 func (s *serving) wake(endpoint id.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +206,7 @@ func (f *Feature) reorder(ctx context.Context, tx *tenant.Tx, endpoint id.ID) er
 func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
 	var n int
 	err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, drains/2, drainsOfTenant)
+		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, nudgedAtMost, drainsOfTenant)
 		if err != nil {
 			return fmt.Errorf("webhooks.nudge: %w", err)
 		}
@@ -219,7 +233,7 @@ type claimRow struct {
 func (f *Feature) drainDue(ctx context.Context, db *tenant.DB) error {
 	wait := time.Millisecond
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
-		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), drainsOfTenant)
+		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), share(drains+drainsHere-f.serving.count()))
 		switch {
 		case err != nil:
 			return fmt.Errorf("webhooks.drain: claim: %w", err)
