@@ -14,15 +14,6 @@ import (
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
-// filterTime is how long the filter of one endpoint may take over one batch:
-// the organisation's other endpoints wait meanwhile. A single answer counts as
-// filterOnce at most, for it may be the machine that was slow.
-const (
-	filterTime = 200 * time.Millisecond
-	filterOnce = 50 * time.Millisecond
-	tooSlow    = "The filter took too long; simplify it, then replay what was filtered."
-)
-
 const (
 	selectRules = `select id, version, event_types, filter, include_private, enabled, disabled_reason, ordering, schema_date
 		from webhook_endpoints where tenant_id = $1 and deleted_at is null order by id`
@@ -89,7 +80,7 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 	}
 	var made decided
 	var send []queued
-	spent := map[id.ID]time.Duration{}
+	b := newBudget(rules)
 	for _, e := range events {
 		seen := &lazily{event: e}
 		for _, r := range rules {
@@ -99,7 +90,7 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			status, reason := f.judgeInTime(r, seen, spent)
+			status, reason := f.judgeInTime(r, seen, b)
 			delivery := id.New()
 			made.add(delivery, r, e, status, reason)
 			if status == "pending" {
@@ -117,22 +108,6 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 		tx.Queue(insertDeliveries, org, made.days, made.ids, made.endpoints, made.events, made.types, made.sequences, made.versions, made.statuses, made.reasons)
 	}
 	return f.enqueue(ctx, tx, send)
-}
-
-// judgeInTime is judge, as long as the endpoint's filter has time left; spent
-// is what each has used of it.
-func (f *Feature) judgeInTime(r rule, e *lazily, spent map[id.ID]time.Duration) (status, reason string) {
-	if r.Filter == "" {
-		return f.judge(r, e)
-	}
-	if spent[r.ID] >= filterTime {
-		return "filtered", tooSlow
-	}
-	_, _ = e.fields() // once for all endpoints, so it is no filter's time; judge meets its error again
-	begun := time.Now()
-	status, reason = f.judge(r, e)
-	spent[r.ID] += min(time.Since(begun), filterOnce)
-	return status, reason
 }
 
 // judge says what becomes of an event that the endpoint's types match.
