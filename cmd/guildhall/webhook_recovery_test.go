@@ -101,6 +101,15 @@ func TestWebhookSubjectGoesOn(t *testing.T) {
 		t.Fatalf("%d attempts, want the first of the subject alone", r.count())
 	}
 	failed := ada.get("/v1/webhook-endpoints/" + hook + "/deliveries?status=failed").want(200).str("data.0.id")
+	if one := ada.get("/v1/webhook-deliveries/" + failed).want(200); one.str("next_attempt_at") == "" {
+		t.Errorf("the one that failed has no next attempt: %s", one.body)
+	}
+	behind := ada.get("/v1/webhook-endpoints/" + hook + "/deliveries?status=pending").want(200)
+	for i := range 3 {
+		if at := behind.str(fmt.Sprintf("data.%d.next_attempt_at", i)); behind.str(fmt.Sprintf("data.%d.id", i)) == "" || at != "" {
+			t.Errorf("one that waits behind it has its next attempt at %q", at)
+		}
+	}
 	ada.post("/v1/webhook-deliveries/"+failed+"/replay", nil).want(202)
 	w.settle()
 	if r.count() != 2 {

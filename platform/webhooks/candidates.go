@@ -188,12 +188,18 @@ func (f *Feature) sendable(ctx context.Context, tx *tenant.Tx, r rule, all []can
 	return out, nil
 }
 
-// passing says which events the filter lets through. It holds a few of them at
-// a time, since one may be large.
+// passing says which events the filter lets through, in the time that it has
+// for a batch of them; what it does not come to stays as it is, and a replay
+// after the filter was mended takes it up. It holds a few events at a time, since one
+// may be large.
 func (f *Feature) passing(ctx context.Context, tx *tenant.Tx, r rule, ids []id.ID) (map[id.ID]bool, error) {
 	r.Enabled = true // a dry run counts for a paused endpoint too
 	out := map[id.ID]bool{}
-	for some := range slices.Chunk(ids, 100) {
+	var b *budget
+	for n, some := range slices.Collect(slices.Chunk(ids, 100)) {
+		if n%(replaySlice/100) == 0 {
+			b = newBudget([]rule{r})
+		}
 		days := map[time.Time]bool{}
 		for _, i := range some {
 			days[event.Day(i)] = true
@@ -203,7 +209,7 @@ func (f *Feature) passing(ctx context.Context, tx *tenant.Tx, r rule, ids []id.I
 			return nil, err
 		}
 		for _, e := range events {
-			status, _ := f.judge(ctx, r, &lazily{event: e})
+			status, _ := f.judgeInTime(ctx, r, &lazily{event: e}, b)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}

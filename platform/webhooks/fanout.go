@@ -14,17 +14,6 @@ import (
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
-// filterTime is how long the filter of one endpoint may take over one batch:
-// the organisation's other endpoints wait meanwhile. A single answer counts as
-// filterOnce, for it may be the machine that was slow, unless it took so long
-// that no machine is.
-const (
-	filterTime = 200 * time.Millisecond
-	filterOnce = 50 * time.Millisecond
-	filterMuch = 500 * time.Millisecond
-	tooSlow    = "The filter took too long; simplify it, then replay what was filtered."
-)
-
 const (
 	selectRules = `select id, version, event_types, filter, include_private, enabled, disabled_reason, ordering, schema_date
 		from webhook_endpoints where tenant_id = $1 and deleted_at is null order by id`
@@ -92,14 +81,14 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 	}
 	var made decided
 	var send []queued
-	spent := map[id.ID]time.Duration{}
+	b := newBudget(rules)
 	for _, e := range events {
 		seen := &lazily{event: e}
 		for _, r := range rules {
 			if !matches(r.EventTypes, e.Type) || private[e.ID] && !r.IncludePrivate {
 				continue // no match: follows from the settings and is not stored
 			}
-			status, reason := f.judgeInTime(ctx, r, seen, spent)
+			status, reason := f.judgeInTime(ctx, r, seen, b)
 			if err := ctx.Err(); err != nil { // the filter did not come to an end
 				return err
 			}
@@ -120,30 +109,6 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 		tx.Queue(insertDeliveries, org, made.days, made.ids, made.endpoints, made.events, made.types, made.sequences, made.versions, made.statuses, made.reasons)
 	}
 	return f.enqueue(ctx, tx, send)
-}
-
-// judgeInTime is judge, as long as the endpoint's filter has time left; spent
-// is what each has used of it.
-func (f *Feature) judgeInTime(ctx context.Context, r rule, e *lazily, spent map[id.ID]time.Duration) (status, reason string) {
-	if r.Filter == "" {
-		return f.judge(ctx, r, e)
-	}
-	if spent[r.ID] >= filterTime {
-		return "filtered", tooSlow
-	}
-	_, _ = e.fields() // once for all endpoints, so it is no filter's time; judge meets its error again
-	begun := time.Now()
-	status, reason = f.judge(ctx, r, e)
-	spent[r.ID] += charged(time.Since(begun))
-	return status, reason
-}
-
-// charged is what an answer that took so long counts as.
-func charged(took time.Duration) time.Duration {
-	if took >= filterMuch {
-		return took
-	}
-	return min(took, filterOnce)
 }
 
 // judge says what becomes of an event that the endpoint's types match.
