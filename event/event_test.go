@@ -7,7 +7,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/guildhall-dev/guildhall/event"
@@ -35,6 +37,7 @@ type bench struct {
 	app, work *tenant.DB
 	relay     *event.Relay
 	workers   *jobs.Workers
+	super     *pgxpool.Pool
 	mu        sync.Mutex
 	heard     []event.Event
 	fail      func([]event.Event) error
@@ -44,6 +47,12 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	d := tenanttest.New(t)
 	b := &bench{app: d.Open(t), work: d.OpenWorker(t)}
+	super, err := pgxpool.New(t.Context(), d.SuperURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(super.Close)
+	b.super = super
 	log := slog.New(slog.DiscardHandler)
 	listeners := []event.Listener{{Name: "test.all", Types: []string{"*"}, Hear: func(_ context.Context, _ *tenant.Tx, evs []event.Event) error {
 		b.mu.Lock()
@@ -56,7 +65,6 @@ func newBench(t *testing.T) *bench {
 		b.heard = append(b.heard, evs...)
 		return nil
 	}}}
-	var err error
 	if b.workers, err = jobs.NewWorkers(b.work, []jobs.Definition{event.ListenJob(listeners)}, 5, log); err != nil {
 		t.Fatal(err)
 	}
@@ -254,5 +262,164 @@ func TestFailingListenerKeepsItsPlace(t *testing.T) {
 	}
 	if !slices.Equal(seqs, []int64{1, 2}) {
 		t.Fatalf("heard %v", seqs)
+	}
+}
+
+// Each overdue listener is nudged at growing intervals, only by who knows it,
+// and none hides the others.
+func TestOverdueListenersAreNudgedNowAndThen(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBench(t), context.Background()
+	overdue := func(most int, known ...string) (n int) {
+		t.Helper()
+		err := b.work.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
+			all, err := tenant.Values[string](ctx, tx, `select listener from overdue_listeners($1, $2)`, most, known)
+			n = len(all)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const organizations = 7
+	for range organizations {
+		if err := b.app.Write(ctx, b.organization(t), func(tx *tenant.Tx) error { return made.Emit(ctx, tx, thing{ID: id.New()}) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.relay.Once(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := overdue(100, "test.all"); n != 0 {
+		t.Errorf("%d are overdue at once", n)
+	}
+	b.age(t, 10)
+	if n := overdue(100, "test.other"); n != 0 {
+		t.Errorf("%d of another binary's are nudged", n)
+	}
+	if first, second, third := overdue(5, "test.all"), overdue(5, "test.all"), overdue(5, "test.all"); first != 5 || second != 2 || third != 0 {
+		t.Errorf("%d, %d and %d are nudged, five at a time, want 5, 2 and 0", first, second, third)
+	}
+	nudges, day := 0, 24*60*60
+	for second := 0; second < day; second += 60 {
+		b.age(t, 60)
+		nudges += overdue(100, "test.all")
+	}
+	if least, most := organizations*day/400, organizations*(day/300+10); nudges < least || nudges > most {
+		t.Errorf("%d nudges of %d listeners on a day, want %d to %d", nudges, organizations, least, most)
+	}
+}
+
+// age makes what waits older by some seconds.
+func (b *bench) age(t *testing.T, seconds int) {
+	t.Helper()
+	if _, err := b.super.Exec(context.Background(), `update guildhall.event_batches set created_at = created_at - make_interval(secs => $1),
+		nudged_at = nudged_at - make_interval(secs => $1)`, seconds); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A job that fails, or whose listener is not here, ends: the nudge sends others.
+func TestListenJobsDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	b, ctx := newBench(t), context.Background()
+	b.fail = func([]event.Event) error { return fmt.Errorf("boom") }
+	other := []event.Listener{{Name: "test.elsewhere", Types: []string{"*"}}, {Name: "test.all", Types: []string{"*"}}}
+	relay := event.NewRelay(b.work, b.workers.Queue, other, slog.New(slog.DiscardHandler))
+	if err := b.app.Write(ctx, b.organization(t), func(tx *tenant.Tx) error { return made.Emit(ctx, tx, thing{ID: id.New()}) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := relay.Once(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.workers.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		var tried, ended int
+		if err := b.super.QueryRow(ctx, `select count(*) filter (where attempt > 0), count(*) filter (where state = 'cancelled')
+			from river.river_job where kind = 'event.listen'`).Scan(&tried, &ended); err != nil {
+			t.Fatal(err)
+		}
+		if ended == 2 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("of %d jobs that were tried, %d ended", tried, ended)
+		}
+	}
+	if err := b.workers.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var batches int
+	if err := b.super.QueryRow(ctx, `select count(*) from guildhall.event_batches`).Scan(&batches); err != nil || batches != 2 {
+		t.Errorf("%d batches wait, want both: %v", batches, err)
+	}
+}
+
+// A process that is at work hears without jobs, and sends jobs only for those
+// that it has no room for.
+func TestRelayAtWorkNeedsNoJobs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := context.Background()
+	begun, goOn := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	hear := func(context.Context, *tenant.Tx, []event.Event) error {
+		begun <- struct{}{}
+		<-goOn
+		return nil
+	}
+	listeners := []event.Listener{{Name: "test.all", Types: []string{"*"}, Hear: hear}}
+	workers, err := jobs.NewWorkers(b.work, []jobs.Definition{event.ListenJob(listeners)}, 5, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := event.NewRelay(b.work, workers.Queue, listeners, slog.New(slog.DiscardHandler))
+	if err := workers.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	emitted := func(organizations int) (jobs int64) {
+		for range organizations {
+			if err := b.app.Write(ctx, b.organization(t), func(tx *tenant.Tx) error { return made.Emit(ctx, tx, thing{ID: id.New()}) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := relay.Once(ctx); err != nil {
+			t.Fatal(err)
+		}
+		jobs, err := tenant.Value[int64](ctx, b.work.Global(), `select count(*) from river.river_job where kind = 'event.listen'`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jobs
+	}
+	if n := emitted(4); n != 0 {
+		t.Errorf("%d jobs for 4 listeners", n)
+	}
+	for range 4 {
+		<-begun
+	}
+	if n := emitted(2); n != 2 {
+		t.Errorf("%d jobs for 2 listeners that find no room", n)
+	}
+	for range 2 {
+		<-begun // by River
+	}
+	release()
+	if err := workers.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := emitted(1); n != 3 {
+		t.Errorf("%d jobs, want one more of a process that has stopped", n)
+	}
+	if n, err := tenant.Value[int64](ctx, b.work.Global(), `select count(*) from overdue_listeners(100, '{test.all}')`); err != nil || n != 0 {
+		t.Errorf("%d listeners are overdue: %v", n, err)
 	}
 }

@@ -139,7 +139,7 @@ func (r *Relay) Once(ctx context.Context) (int, error) {
 				orgs, args = append(orgs, *w.Organization), append(args, listenArgs{*w.Listener})
 			}
 		}
-		return listen.EnqueueFor(ctx, r.queue, tx, orgs, args)
+		return listen.SoonFor(ctx, r.queue, tx, orgs, args)
 	})
 	return n, err
 }

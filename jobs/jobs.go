@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,14 +30,22 @@ type Definition struct {
 	Timeout time.Duration // 0 = 1 minute
 	Every   time.Duration // > 0: also enqueued by the clock, for the instance
 	Workers int           // how many of the queue's jobs run at once in a process; 0 = as many as in the default queue
+	Here    int           // how many more of what Soon is asked for run at once in the process that asks
 	tick    func(ctx context.Context, db *tenant.DB, q *Queue) (int, error)
 	work    func(ctx context.Context, db *tenant.DB, organization id.ID, args []byte, job Info) error
 }
 
 // Info is what a job may know of its own run.
 type Info struct {
-	ID      int64
+	ID      int64 // 0 without a row in the queue
 	Attempt int
+}
+
+func (i Info) name() string {
+	if i.ID == 0 { // it came by Soon
+		return "job-" + id.New().String()
+	}
+	return fmt.Sprintf("job-%d", i.ID)
 }
 
 // Kind is a kind of job that can be enqueued: args of type A.
@@ -57,7 +66,7 @@ func Work[A any](k Kind[A], fn func(ctx context.Context, db *tenant.DB, s tenant
 			return river.JobCancel(fmt.Errorf("jobs: arguments of %s: %w", k.Name, err))
 		}
 		s := tenant.ForSystem(org)
-		s.Operation, s.RequestID = k.Name, fmt.Sprintf("job-%d", job.ID)
+		s.Operation, s.RequestID = k.Name, job.name()
 		return fn(context.WithValue(ctx, attemptKey{}, job.Attempt), db, s, a)
 	}}
 }
@@ -112,8 +121,12 @@ func (k Kind[A]) EnqueueGlobal(ctx context.Context, q *Queue, tx *tenant.GlobalT
 	return k.enqueue(ctx, q, tenant.Raw(tx), id.Nil, args, time.Time{})
 }
 
-// EnqueueFor adds one job to each organisation; the relay uses it.
+// EnqueueFor adds one job to each organisation.
 func (k Kind[A]) EnqueueFor(ctx context.Context, q *Queue, tx *tenant.GlobalTx, orgs []id.ID, args []A) error {
+	return k.enqueueMany(ctx, q, tenant.Raw(tx), orgs, args)
+}
+
+func (k Kind[A]) enqueueMany(ctx context.Context, q *Queue, tx pgx.Tx, orgs []id.ID, args []A) error {
 	params := make([]river.InsertManyParams, len(orgs))
 	for i, org := range orgs {
 		raw, err := json.Marshal(args[i])
@@ -125,7 +138,7 @@ func (k Kind[A]) EnqueueFor(ctx context.Context, q *Queue, tx *tenant.GlobalTx, 
 	if len(params) == 0 {
 		return nil
 	}
-	if _, err := q.client.InsertManyFastTx(ctx, tenant.Raw(tx), params); err != nil {
+	if _, err := q.client.InsertManyFastTx(ctx, tx, params); err != nil {
 		return fmt.Errorf("jobs: enqueue %d of %s: %w", len(params), k.Name, err)
 	}
 	return nil
@@ -149,9 +162,19 @@ func (k Kind[A]) enqueue(ctx context.Context, q *Queue, tx pgx.Tx, org id.ID, ar
 // Queue is River: insert-only in serve, with workers in work.
 type Queue struct {
 	client *river.Client[pgx.Tx]
+	near   *Workers // of this process; nil where there are none
 }
 
 const schema = "river"
+
+// jobTimeout is how long a job may run unless its definition says more.
+const jobTimeout = time.Minute
+
+// softStop is how long running jobs have to finish before they are cancelled.
+const (
+	softStop = 8 * time.Second
+	hardStop = 2 * time.Second // and then to end
+)
 
 // NewQueue returns the insert-only side; db is the pool of serve.
 func NewQueue(db *tenant.DB, log *slog.Logger) (*Queue, error) {
@@ -159,7 +182,7 @@ func NewQueue(db *tenant.DB, log *slog.Logger) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jobs.NewQueue: %w", err)
 	}
-	return &Queue{c}, nil
+	return &Queue{client: c}, nil
 }
 
 // Workers runs the definitions. It must be given the pool of work.
@@ -169,6 +192,7 @@ type Workers struct {
 	defs  map[string]Definition
 	ticks []Definition
 	log   *slog.Logger
+	here  map[string]*rooms  // by kind
 	still context.CancelFunc // ends the ticks
 }
 
@@ -181,6 +205,7 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 	byKind := make(map[string]Definition, len(defs))
 	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: concurrency}}
 	var ticks []Definition
+	here := map[string]*rooms{}
 	for _, d := range defs {
 		if d.tick != nil {
 			ticks = append(ticks, d)
@@ -188,6 +213,9 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 		}
 		byKind[d.Kind] = d
 		river.AddWorkerArgs(workers, envelope{kind: d.Kind}, &worker{def: d, db: db})
+		if d.Here > 0 {
+			here[d.Kind] = newRooms(d, db, log)
+		}
 		if d.Queue != "" {
 			queues[d.Queue] = river.QueueConfig{MaxWorkers: cmp.Or(d.Workers, concurrency)}
 		}
@@ -199,20 +227,25 @@ func NewWorkers(db *tenant.DB, defs []Definition, concurrency int, log *slog.Log
 	}
 	c, err := river.NewClient(riverpgxv5.New(db.Pool()), &river.Config{
 		Schema: schema, Logger: quiet(log), Queues: queues, Workers: workers, PeriodicJobs: periodic,
-		JobTimeout: time.Minute, RescueStuckJobsAfter: 2 * time.Minute,
+		JobTimeout: jobTimeout, RescueStuckJobsAfter: 2 * time.Minute,
 		FetchPollInterval: 500 * time.Millisecond, FetchCooldown: 20 * time.Millisecond,
-		ErrorHandler: &errorLog{log}, SoftStopTimeout: 8 * time.Second,
+		ErrorHandler: &errorLog{log}, SoftStopTimeout: softStop,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jobs.NewWorkers: %w", err)
 	}
-	return &Workers{Queue: &Queue{c}, db: db, defs: byKind, ticks: ticks, log: log}, nil
+	w := &Workers{Queue: &Queue{client: c}, db: db, defs: byKind, ticks: ticks, here: here, log: log}
+	w.Queue.near = w
+	return w, nil
 }
 
 // Start begins to work; it returns at once.
 func (w *Workers) Start(ctx context.Context) error {
 	if err := w.client.Start(ctx); err != nil {
 		return err
+	}
+	for _, r := range w.here {
+		r.start(ctx)
 	}
 	ctx, w.still = context.WithCancel(ctx)
 	for _, d := range w.ticks {
@@ -242,10 +275,15 @@ func (w *Workers) Stop(ctx context.Context) error {
 	if w.still != nil {
 		w.still()
 	}
+	var here sync.WaitGroup
+	for _, r := range w.here {
+		here.Go(r.stop)
+	}
+	defer here.Wait()
 	if err := w.client.Stop(ctx); err == nil || !errors.Is(err, ctx.Err()) {
 		return err
 	}
-	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), hardStop)
 	defer cancel()
 	return w.client.StopAndCancel(hard)
 }

@@ -349,19 +349,29 @@ alter function organizations_with_tasks_to_purge(integer) owner to guildhall_pla
 revoke execute on function organizations_with_tasks_to_purge(integer) from public;
 grant execute on function organizations_with_tasks_to_purge(integer) to guildhall_worker;
 
-CREATE OR REPLACE FUNCTION guildhall.overdue_listeners(most integer)
+CREATE OR REPLACE FUNCTION guildhall.overdue_listeners(most integer, known text[])
  RETURNS TABLE(tenant_id uuid, listener text)
  LANGUAGE sql
- STABLE SECURITY DEFINER
+ SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
-	select b.tenant_id, b.listener from event_batches b
-	group by b.tenant_id, b.listener having min(b.created_at) < now() - interval '3 seconds'
-	order by min(b.created_at) limit most
+	with oldest as (
+		select b.tenant_id, b.listener, min(b.position) as position from event_batches b where b.listener = any(known) group by b.tenant_id, b.listener
+	), due as (
+		select b.tenant_id, b.listener, b.position from event_batches b
+		join oldest o on o.tenant_id = b.tenant_id and o.listener = b.listener and o.position = b.position
+		where b.created_at < now() - interval '3 seconds'
+		and (b.nudged_at is null or b.nudged_at < now() - least(make_interval(secs => 3 * 2 ^ least(b.nudges, 7)), interval '5 minutes'))
+		order by coalesce(b.nudged_at, b.created_at) limit most
+		for update of b skip locked
+	)
+	update event_batches b set nudged_at = now(), nudges = b.nudges + 1 from due d
+	where b.tenant_id = d.tenant_id and b.listener = d.listener and b.position = d.position
+	returning b.tenant_id, b.listener
 $function$;
-alter function overdue_listeners(integer) owner to guildhall_platform;
-revoke execute on function overdue_listeners(integer) from public;
-grant execute on function overdue_listeners(integer) to guildhall_worker;
+alter function overdue_listeners(integer,text[]) owner to guildhall_platform;
+revoke execute on function overdue_listeners(integer,text[]) from public;
+grant execute on function overdue_listeners(integer,text[]) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.pending_events(OUT waiting bigint, OUT oldest_seconds double precision)
  RETURNS record
@@ -648,26 +658,31 @@ grant execute on function purge_webhook_endpoints(integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.purge_webhook_queue(before date)
  RETURNS bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
 AS $function$
-	-- In the order of who enqueues: the endpoint's row first, then its queue.
-	select d.endpoint_id from webhook_dispatch d where (d.tenant_id, d.endpoint_id) in (
-		select q.tenant_id, q.endpoint_id from webhook_queue q where q.day < before) order by d.tenant_id, d.endpoint_id for update;
-	with gone as (
-		delete from webhook_queue q where q.day < before returning q.tenant_id, q.endpoint_id
-	)
-	update webhook_dispatch d set due_at = least(d.due_at, now()) from (select distinct g.tenant_id, g.endpoint_id from gone g) g
-	where d.tenant_id = g.tenant_id and d.endpoint_id = g.endpoint_id;
-	-- Whose head went takes its turn.
-	with turn as (
-		update webhook_queue q set due_at = now() where q.due_at = 'infinity' and not exists (
-			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position)
-		returning 1
-	)
-	select count(*) from turn
-$function$;
+declare
+	tenants uuid[];
+	endpoints uuid[];
+	turned bigint;
+begin
+	-- In the order of who enqueues: the endpoints' rows first, then their queues.
+	select array_agg(l.tenant_id), array_agg(l.endpoint_id) into tenants, endpoints from (
+		select d.tenant_id, d.endpoint_id from webhook_dispatch d where (d.tenant_id, d.endpoint_id) in (
+			select q.tenant_id, q.endpoint_id from webhook_queue q where q.day < before or q.due_at = 'infinity' and not exists (
+				select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position))
+		order by d.tenant_id, d.endpoint_id for update) l;
+	delete from webhook_queue q using unnest(tenants, endpoints) as u (tenant_id, endpoint_id)
+		where q.tenant_id = u.tenant_id and q.endpoint_id = u.endpoint_id and q.day < before;
+	update webhook_queue q set due_at = now() from unnest(tenants, endpoints) as u (tenant_id, endpoint_id)
+		where q.tenant_id = u.tenant_id and q.endpoint_id = u.endpoint_id and q.due_at = 'infinity' and not exists (
+			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position);
+	get diagnostics turned = row_count;
+	update webhook_dispatch d set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now())))
+		from unnest(tenants, endpoints) as u (tenant_id, endpoint_id) where d.tenant_id = u.tenant_id and d.endpoint_id = u.endpoint_id;
+	return turned;
+end $function$;
 alter function purge_webhook_queue(date) owner to guildhall_platform;
 revoke execute on function purge_webhook_queue(date) from public;
 grant execute on function purge_webhook_queue(date) to guildhall_owner;
@@ -720,6 +735,55 @@ end $function$;
 alter function relay_events(integer,text[],text[],text[]) owner to guildhall_platform;
 revoke execute on function relay_events(integer,text[],text[],text[]) from public;
 grant execute on function relay_events(integer,text[],text[],text[]) to guildhall_worker;
+
+CREATE OR REPLACE FUNCTION guildhall.repair_webhook_endpoints(after_tenant uuid, after_endpoint uuid, most integer)
+ RETURNS TABLE(tenant_id uuid, endpoint_id uuid, repaired bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+	at_tenant uuid := after_tenant;
+	at_endpoint uuid := after_endpoint;
+	earliest timestamptz;
+	found_one boolean;
+	n bigint := 0;
+begin
+	for i in 1..most loop
+		select q.tenant_id, q.endpoint_id, q.due_at into at_tenant, at_endpoint, earliest from webhook_queue q
+			where (q.tenant_id, q.endpoint_id) > (at_tenant, at_endpoint)
+			order by q.tenant_id, q.endpoint_id, q.due_at, q.position limit 1;
+		if not found then
+			return query select null::uuid, null::uuid, n;
+			return;
+		end if;
+		-- Under the lock of whoever adds to the queue or takes from it; where
+		-- somebody holds it, the endpoint is not forgotten.
+		select true into found_one from webhook_dispatch d
+			join webhook_endpoints e on e.tenant_id = d.tenant_id and e.id = d.endpoint_id
+			join organizations o on o.tenant_id = d.tenant_id
+			where d.tenant_id = at_tenant and d.endpoint_id = at_endpoint and d.due_at = 'infinity'
+			and (d.lease_until is null or d.lease_until <= clock_timestamp())
+			and e.enabled and e.deleted_at is null and o.deleted_at is null
+			for update of d skip locked;
+		continue when not found;
+		if earliest = 'infinity' then
+			-- All wait for one before them that is no longer there.
+			update webhook_queue q set due_at = now()
+				where q.tenant_id = at_tenant and q.endpoint_id = at_endpoint and q.due_at = 'infinity' and not exists (
+					select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position);
+		end if;
+		update webhook_dispatch d set due_at = greatest(d.open_until, (
+				select min(q.due_at) from webhook_queue q where q.tenant_id = at_tenant and q.endpoint_id = at_endpoint))
+			where d.tenant_id = at_tenant and d.endpoint_id = at_endpoint;
+		n := n + 1;
+	end loop;
+	return query select at_tenant, at_endpoint, n;
+end $function$;
+alter function repair_webhook_endpoints(uuid,uuid,integer) owner to guildhall_platform;
+revoke execute on function repair_webhook_endpoints(uuid,uuid,integer) from public;
+grant execute on function repair_webhook_endpoints(uuid,uuid,integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.task_lost_reference()
  RETURNS trigger
@@ -859,6 +923,8 @@ create table event_batches (
 	event_ids uuid[] not null,
 	days date[] not null,
 	created_at timestamp with time zone not null default now(),
+	nudged_at timestamp with time zone,
+	nudges integer not null default 0,
 	constraint event_batches_pkey PRIMARY KEY (tenant_id, listener, "position")
 );
 alter table event_batches enable row level security;
@@ -866,7 +932,7 @@ alter table event_batches force row level security;
 create policy platform on event_batches to guildhall_platform using (true) with check (true);
 create policy tenant on event_batches to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, select on event_batches to guildhall_app;
-grant insert, select on event_batches to guildhall_platform;
+grant insert, select, update (nudged_at, nudges) on event_batches to guildhall_platform;
 comment on table event_batches is 'event: what each listener has yet to hear, in order; deleted in the transaction in which the listener heard it';
 
 create table event_counters (
@@ -1834,7 +1900,7 @@ alter table webhook_endpoints force row level security;
 create policy platform on webhook_endpoints to guildhall_platform using (true) with check (true);
 create policy tenant on webhook_endpoints to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on webhook_endpoints to guildhall_app;
-grant delete, select (deleted_at, id, tenant_id) on webhook_endpoints to guildhall_platform;
+grant delete, select (deleted_at, enabled, id, tenant_id) on webhook_endpoints to guildhall_platform;
 comment on table webhook_endpoints is 'platform/webhooks: where events of an organisation are sent; headers are sealed; retry_schedule in seconds, null is the default';
 
 create table webhook_keys (

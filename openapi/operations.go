@@ -24,7 +24,9 @@ func (g *generator) operations() {
 		}
 		g.parameters(op, doc)
 		responses := sub(doc, "responses")
-		delete(responses, "default")
+		if op.Out != reflect.TypeFor[api.Raw]() {
+			delete(responses, "default")
+		}
 		g.success(op, responses)
 		for status, codes := range g.codesOf(op) {
 			responses[fmt.Sprint(status)] = g.problem(op, status, codes)

@@ -23,6 +23,7 @@ type open struct {
 	now    time.Time
 	queued []queuedStatement // sent in one message with commit
 	wake   bool              // the relay has something to do after commit
+	after  []func()
 }
 
 type queuedStatement struct {
@@ -44,6 +45,10 @@ func (t *open) Queue(sql string, args ...any) {
 
 // Wake makes the relay look for new events right after commit.
 func (t *open) Wake() { t.wake = true }
+
+// After calls fn right after commit, and never if there is none. It must not
+// wait, and what it does may be lost with the process.
+func (t *open) After(fn func()) { t.after = append(t.after, fn) }
 
 func (t *open) query(ctx context.Context, sql string, args []any, scan func(pgx.Rows) error) error {
 	rows, err := t.conn.Query(ctx, sql, args...)
@@ -138,6 +143,9 @@ func (db *DB) transactOnce(ctx context.Context, c *Claim, prologue func(*pgx.Bat
 	committed = true
 	if o.wake && db.onWake != nil {
 		db.onWake()
+	}
+	for _, fn := range o.after {
+		fn()
 	}
 	return reply, false, nil
 }

@@ -136,7 +136,7 @@ func (a *app) assemble(d deps, o options) (err error) {
 		}
 	}
 	a.features.plugins.Use(a.handler(), catalogue, a.features.integrations)
-	a.jobs = append(a.jobs, event.ListenJob(a.listeners), event.NudgeJob())
+	a.jobs = append(a.jobs, event.ListenJob(a.listeners), event.NudgeJob(a.listeners))
 	a.mountPages()
 	return a.router.Err()
 }
@@ -149,6 +149,7 @@ func (a *app) prepareWork(ctx context.Context, d *database) (err error) {
 	if a.workers, err = jobs.NewWorkers(a.workDB, a.jobs, 20, a.log); err != nil {
 		return err
 	}
+	a.queue.Near(a.workers)
 	a.relay = event.NewRelay(a.workDB, a.workers.Queue, a.listeners, a.log)
 	return nil
 }

@@ -94,7 +94,8 @@ func TestInboundSources(t *testing.T) {
 	if got := ann.get(one).want(200); got.num("version") != 2 || got.str("name") != "Webshop" {
 		t.Errorf("%s", got.body)
 	}
-	ann.delete(one).want(204)
+	ann.delete(one, `If-Match: "1"`).want(412).code("version_conflict")
+	ann.delete(one, `If-Match: "2"`).want(204)
 	ann.get(one).want(404)
 	w.settle()
 	var types []string

@@ -70,7 +70,7 @@ func newSink(b *testing.B, wait time.Duration) *sink {
 	return s
 }
 
-func waitFor(b *testing.B, within time.Duration, what string, cond func() bool) {
+func waitFor(b testing.TB, within time.Duration, what string, cond func() bool) {
 	b.Helper()
 	deadline := time.After(within)
 	tick := time.NewTicker(2 * time.Millisecond)

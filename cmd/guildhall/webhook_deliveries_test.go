@@ -185,9 +185,33 @@ func (y *hookYard) listMissed(hook string) {
 	if first.num("total") < 1 || !strings.HasPrefix(first.str("data.0.event_type"), "project.") {
 		y.t.Errorf("of projects: %s", first.body)
 	}
+	defer y.missedInALongLog(hook)
 	paged := y.ada.get("/v1/webhook-endpoints/" + hook + "/deliveries?status=no_match&limit=1&page=2").want(200)
 	if paged.str("data.0.event_id") != missed[1].EventID {
 		y.t.Errorf("the second page: %s", paged.body)
+	}
+}
+
+// missedInALongLog asks for a page by its number where the numbers go on for
+// long: one answer ends early, and its cursor leads to what is left.
+func (y *hookYard) missedInALongLog(hook string) {
+	y.t.Helper()
+	y.sql(`update webhook_progress set heard_sequence = 350_000`)
+	list := "/v1/webhook-endpoints/" + hook + "/deliveries?status=no_match&type=project.*&limit=1"
+	for _, query := range []string{"", "&page=1", "&page=2&include=total"} {
+		rows, answers := 0, 0
+		for next := list + query; next != "" && rows == 0; answers++ {
+			got := y.ada.get(next).want(200)
+			if rows, next = got.len("data"), ""; got.at("next_cursor") != nil {
+				next = list + "&cursor=" + got.str("next_cursor")
+			}
+			if got.at("total") != nil {
+				y.t.Errorf("%s counted to the end: %s", query, got.body)
+			}
+		}
+		if rows != 1 || answers != 4 {
+			y.t.Errorf("%q: %d events after %d answers, want the first one in the fourth", query, rows, answers)
+		}
 	}
 }
 

@@ -315,6 +315,7 @@ func TestWebhookEndpointRights(t *testing.T) {
 		plumber.post(endpoints, m{"url": "https://example.com", "include_private": true}),
 		plumber.patch(endpoints+"/"+plumber.pausedHook(nil).str("id"), m{"include_private": true}),
 		plumber.patch(path, m{"url": "https://plumber.example.com"}),
+		plumber.patch(path, m{"url": "https://plumber.example.com", "include_private": false}),
 	} {
 		if r.want(403).code("permission_denied").str("permission") != "projects.manage" {
 			t.Errorf("refused with %s", r.body)

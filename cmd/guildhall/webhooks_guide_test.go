@@ -359,7 +359,7 @@ func TestWebhooksGuideFilters(t *testing.T) {
 			if err := json.Unmarshal([]byte(events[name]), &e); err != nil {
 				t.Fatal(err)
 			}
-			ok, err := c.Match(e)
+			ok, err := c.Match(t.Context(), e)
 			if err != nil {
 				t.Errorf("%s on %s: %v", source, name, err)
 			}

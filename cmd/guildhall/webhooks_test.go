@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
@@ -440,6 +441,56 @@ func TestWebhookPrivateProjects(t *testing.T) {
 	}
 	if d := ada.dispositions(a); d["delivered"] != 1 {
 		t.Errorf("with the grant: %v", d)
+	}
+}
+
+// What is queued is held against the visibility and the settings of the moment
+// in which it is sent.
+func TestWebhookQueuedEventsTurnPrivate(t *testing.T) {
+	t.Parallel()
+	y := newHookYard(t)
+	for _, ordering := range []string{"none", "by_subject"} {
+		mine, theirs := newReceiver(t), newReceiver(t)
+		mine.answers(func(received) int { return 500 })
+		start := time.Now()
+		hook := y.ada.hook(mine.url, m{"event_types": []string{"task.*"}, "include_private": true, "ordering": ordering, "retry_schedule": []int{3600}}).str("id")
+		secret := y.ada.post("/v1/projects", m{"name": "Hidden", "key": "HID" + strings.ToUpper(ordering[:1]), "visibility": "private"}).want(201).str("id")
+		task := y.ada.post("/v1/projects/"+secret+"/tasks", m{"title": "Hush"}).want(201).str("id")
+		y.ada.patch("/v1/tasks/"+task, m{"title": "Hush, hush"}).want(200)
+		open := y.tasks(1)
+		y.settle()
+		tried := mine.count()
+		y.patch(hook, m{"include_private": false})
+		y.patch(hook, m{"url": theirs.url})
+		y.sql(`update webhook_queue set due_at = now() where due_at <> 'infinity'`)
+		y.settle()
+		for _, g := range theirs.all() {
+			if g.subject != "task:"+open[0] {
+				t.Errorf("%s: %s was sent though it is private", ordering, g.subject)
+			}
+		}
+		if theirs.count() != 1 {
+			t.Errorf("%s: %d came at the new address, want that of the open project", ordering, theirs.count())
+		}
+		withheld := y.deliveries(hook, "status=filtered")
+		if d := y.whole(hook); d["filtered"] != 2 || d["delivered"] != 1 || len(withheld) != 2 {
+			t.Errorf("%s: %v", ordering, d)
+		}
+		for _, d := range withheld {
+			if got := y.ada.get("/v1/webhook-deliveries/" + *d.ID).want(200); !strings.Contains(got.str("reason"), "private") {
+				t.Errorf("%s: %s", ordering, got.body)
+			}
+		}
+		// It can be asked for once the endpoint may have it.
+		y.patch(hook, m{"include_private": true, "url": mine.url})
+		mine.answers(func(received) int { return 204 })
+		if o := y.replay(hook, m{"since": start, "status": []string{"filtered"}}); o.num("done") != 2 || mine.count() != tried+2 {
+			t.Errorf("%s: %d came of %s", ordering, mine.count()-tried, o.body)
+		}
+		if n := y.sql(`select count(*) from webhook_queue`)[0]["count"]; n != int64(0) {
+			t.Errorf("%s: %d are left in the queue", ordering, n)
+		}
+		y.ada.delete("/v1/webhook-endpoints/" + hook).want(204)
 	}
 }
 

@@ -13,6 +13,7 @@
 package expr
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,7 +31,9 @@ const MaxSource = 2000
 
 const (
 	costLimit  = 5_000 // steps of one evaluation; one is in the order of a microsecond
-	maxNesting = 3     // loops within each other
+	maxNesting = 3     // loops within each other, or over what another gives
+
+	interruptEvery = 16 // rounds of a loop between two looks at whether the caller has gone
 )
 
 // Condition is a compiled condition. It is safe for concurrent use.
@@ -47,7 +50,6 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserExpressionSizeLimit(MaxSource),
 		cel.ParserRecursionLimit(100),
-		cel.ASTValidators(cel.ValidateComprehensionNestingLimit(maxNesting)),
 		cel.EnableHiddenAccumulatorName(true),
 		cel.ClearMacros(),
 		cel.Macros(hasMacro(), cel.AllMacro, cel.ExistsMacro, cel.ExistsOneMacro, cel.FilterMacro, cel.MapMacro),
@@ -69,7 +71,14 @@ func Compile(source string) (*Condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("expr: make the environment: %w", err)
 	}
-	checked, issues := env.Compile(source)
+	parsed, issues := env.Parse(source)
+	if issues.Err() != nil {
+		return nil, inWords(issues.Errors())
+	}
+	if err := nesting(parsed.NativeRep()); err != nil {
+		return nil, err
+	}
+	checked, issues := env.Check(parsed)
 	if issues.Err() != nil {
 		return nil, inWords(issues.Errors())
 	}
@@ -82,7 +91,8 @@ func Compile(source string) (*Condition, error) {
 		return nil, err
 	}
 	cost := estimator{patterns}
-	program, err := env.PlanProgram(tree, cel.CostLimit(costLimit), cel.CostTracking(cost), cel.OptimizeRegex(cost.regex()))
+	program, err := env.PlanProgram(tree, cel.CostLimit(costLimit), cel.CostTracking(cost), cel.OptimizeRegex(cost.regex()),
+		cel.CustomDecorator(weighed), cel.InterruptCheckFrequency(interruptEvery))
 	if err != nil {
 		return nil, fmt.Errorf("the condition cannot be evaluated: %s", plain(err.Error()))
 	}
@@ -92,9 +102,13 @@ func Compile(source string) (*Condition, error) {
 // Match tells whether the condition holds for an event: the members of its JSON
 // object, with objects as map[string]any, arrays as []any and numbers as
 // json.Number or float64. Its error says in words why there is no answer: a
-// member is missing, a value is of another type, or it takes too many steps.
-func (c *Condition) Match(event map[string]any) (bool, error) {
-	out, _, err := c.program.Eval(map[string]any{"event": event})
+// member is missing, a value is of another type, or it takes too many steps. It
+// ends early, with the error of ctx, when ctx does.
+func (c *Condition) Match(ctx context.Context, event map[string]any) (bool, error) {
+	out, _, err := c.program.ContextEval(ctx, map[string]any{"event": event})
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	if err != nil {
 		return false, c.failure(err)
 	}

@@ -2,7 +2,9 @@ package expr
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -132,7 +134,7 @@ const exactOnly = 1
 
 func check(t *testing.T, source, numbers string, c *Condition, event map[string]any, want any) {
 	t.Helper()
-	got, err := c.Match(event)
+	got, err := c.Match(t.Context(), event)
 	switch want := want.(type) {
 	case string:
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -241,6 +243,88 @@ func hostile() map[string]string {
 	}
 }
 
+// multiplying conditions describe, in a few characters, values that no computer
+// could look through: each level shares the one before. They are made of every
+// way to build a value and every way to look at one.
+func multiplying() map[string]string {
+	many := func(v string, n int) string { return strings.TrimSuffix(strings.Repeat(v+",", n), ",") }
+	nest := func(n int, use string) string {
+		return fmt.Sprintf("[event.data].exists(a, [[%s]].exists(b, [[%s]].exists(c, %s)))", many("a", n), many("b", n), use)
+	}
+	out := map[string]string{
+		"compare": nest(300, "["+many("c", 150)+"] == ["+many("c", 150)+"]"), "differ": nest(300, "["+many("c", 150)+"] != ["+many("c", 150)+"]"),
+		"search": nest(300, "["+many("c", 50)+"] in [["+many("c", 50)+"]]"), "search deep": nest(300, "c in ["+many("c", 200)+"]"),
+		"maps":         nest(300, `{"x":[`+many("c", 150)+`]} == {"x":[`+many("c", 150)+"]}"),
+		"maps in maps": `[{"x":event.data}].exists(a, [{"p":a,"q":a,"r":a,"s":a,"t":a}].exists(b, [{"p":[` + many("b", 200) + `]}].exists(c, [` + many("c", 200) + `] == [` + many("c", 200) + `])))`,
+		"size":         nest(300, "size(["+many("c", 100)+"]) == 1"), "index": nest(300, "{'k': true}[dyn(c)]"), "index of event": nest(300, "event.data[c]"),
+		"index of list": nest(300, "[true][dyn(c)]"), "key": nest(300, "{c: true} == {}"), "two keys": nest(300, "size({c: 1, c: 2}) == 1"), "key of a map": nest(300, "dyn(c) in {'k': true}"),
+		"text": nest(300, "string(dyn(c)) == ''"), "type": nest(300, "type(c) == type([])"), "less": nest(300, "dyn(c) < dyn(c)"), "give": nest(300, "dyn(c)"), "as a number": nest(300, "int(dyn(c)) == 1"),
+	}
+	// Each round makes more of what the one before made.
+	sum := func(v string, n int) string { return strings.TrimSuffix(strings.Repeat(v+"+", n), "+") }
+	for name, round := range map[string]string{
+		"join": ".map(x, " + sum("x", 30) + ")", "join lists": ".map(x, [" + sum("x", 30) + "] + [x])", "join texts": ".map(x, [" + sum("string(x[0])", 40) + "])",
+		"share": ".map(x, [" + many("x", 250) + "])", "map of map": ".map(x, [[" + many("x", 100) + "].map(y, y)])", "filter": ".map(x, [" + many("x", 200) + "].filter(y, true))",
+		"maps": `.map(x, {"a":[` + many("x", 200) + `]})`, "nothing": ".map(x, x + [] + " + sum("[]", 30) + ")",
+	} {
+		for look, end := range map[string]string{
+			"all": ".all(x, size(x) > 0)", "equal": " == [dyn([['a']])]", "in": ".all(x, x in [x, [x]])", "itself": ".exists(x, x == x)",
+			"at": ".all(x, dyn(x)[0] == dyn(x)[0])", "contains": ".all(x, dyn(x).contains('b'))", "size": ".size() == 1", "joined": ".all(x, size(dyn(x) + dyn(x)) == 1)",
+		} {
+			for depth := range 4 {
+				out[fmt.Sprintf("%s, %s, %d", name, look, depth)] = "[['a']]" + strings.Repeat(round, depth) + end
+			}
+		}
+	}
+	out["deep types"] = "[['a']]" + strings.Repeat(".map(x, [x + x] + [x])", 80) + " == []"
+	return out
+}
+
+// TestSharedValuesDoNotMultiply: what is too large to be looked at is refused
+// before it is looked at.
+func TestSharedValuesDoNotMultiply(t *testing.T) {
+	t.Parallel()
+	event := decode(t, taskCreated)
+	refused := 0
+	for name, source := range multiplying() {
+		begun := time.Now()
+		c, err := Compile(source)
+		if err == nil {
+			_, err = c.Match(t.Context(), event)
+		}
+		if took := time.Since(begun); took > 2*time.Second { // unbounded, these take from 20 s to for ever
+			t.Errorf("%s takes %s: %.120v", name, took, err)
+		} else if took > 50*time.Millisecond {
+			t.Logf("%-20s %8s: %.120v", name, took.Round(time.Microsecond), err)
+		}
+		if err != nil && strings.Contains(err.Error(), "too many steps") {
+			refused++
+		}
+	}
+	if refused < 12 {
+		t.Errorf("only %d of %d were refused", refused, len(multiplying()))
+	}
+}
+
+// TestMatchEndsWithItsCaller: a condition stops when nobody waits for it.
+func TestMatchEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	c, err := Compile("event.data.list.all(x, event.data.list.all(y, true))")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := make([]any, 50)
+	event := map[string]any{"data": map[string]any{"list": list}}
+	if _, err := c.Match(t.Context(), event); err == nil || !strings.Contains(err.Error(), "too many steps") {
+		t.Fatalf("with a caller: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Match(gone, event); !errors.Is(err, context.Canceled) {
+		t.Fatalf("without a caller: %v", err)
+	}
+}
+
 func TestHostileConditionsEnd(t *testing.T) {
 	t.Parallel()
 	list := make([]any, 2000)
@@ -254,7 +338,7 @@ func TestHostileConditionsEnd(t *testing.T) {
 		c, err := Compile(source)
 		compiled := time.Since(begun)
 		if err == nil {
-			_, err = c.Match(event)
+			_, err = c.Match(t.Context(), event)
 		}
 		took := time.Since(begun)
 		slowest = max(slowest, took)
@@ -283,7 +367,7 @@ func TestConditionIsSafeForConcurrentUse(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if got, err := c.Match(event); err != nil || got != (i%16 == g) {
+				if got, err := c.Match(t.Context(), event); err != nil || got != (i%16 == g) {
 					t.Errorf("goroutine %d, condition %d: %v, %v", g, i%16, got, err)
 				}
 			}
@@ -307,7 +391,7 @@ func BenchmarkMatch(b *testing.B) {
 	event := decode(b, taskUpdated)
 	b.ReportAllocs()
 	for b.Loop() {
-		if ok, err := c.Match(event); err != nil || !ok {
+		if ok, err := c.Match(b.Context(), event); err != nil || !ok {
 			b.Fatal(ok, err)
 		}
 	}

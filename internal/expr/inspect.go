@@ -54,6 +54,24 @@ func inspect(tree *ast.AST) (map[string]uint64, error) {
 	return patterns, err
 }
 
+// nesting refuses loops in loops beyond a depth. It comes before the types are
+// checked, since each level may double the size of a type.
+func nesting(tree *ast.AST) error {
+	for _, loop := range ast.MatchDescendants(ast.NavigateAST(tree), ast.KindMatcher(ast.ComprehensionKind)) {
+		depth := 0
+		for e, more := loop, true; more; e, more = e.Parent() {
+			if e.Kind() == ast.ComprehensionKind {
+				depth++
+			}
+		}
+		if depth > maxNesting {
+			at := tree.SourceInfo().GetStartLocation(loop.ID())
+			return fmt.Errorf("line %d, column %d: the nesting of loops is deeper than %d", at.Line(), at.Column()+1, maxNesting)
+		}
+	}
+	return nil
+}
+
 func knownMember(s ast.SelectExpr) error {
 	of := path(s.Operand())
 	known := members(of)

@@ -176,12 +176,23 @@ func (f *Feature) locked(ctx context.Context, tx *tenant.Tx, source id.ID) (Inbo
 	return s, tenant.NotFound(err, "inbound source")
 }
 
-func (f *Feature) deleteSource(ctx context.Context, tx *tenant.Tx, in *sourcePath) (api.None, error) {
-	s, err := f.one(ctx, tx, deleteSource, tx.Scope().Organization, in.SourceID)
+type deleteSourceInput struct {
+	SourceID id.ID       `path:"inbound_source_id" ref:"inbound_source" doc:"The source."`
+	IfMatch  api.IfMatch `header:"If-Match"`
+}
+
+func (f *Feature) deleteSource(ctx context.Context, tx *tenant.Tx, in *deleteSourceInput) (api.None, error) {
+	was, err := f.locked(ctx, tx, in.SourceID)
 	if err != nil {
-		return api.None{}, tenant.NotFound(err, "inbound source")
+		return api.None{}, err
 	}
-	return api.None{}, SourceDeleted.Emit(ctx, tx, s)
+	if !in.IfMatch.Matches(was.Version) {
+		return api.None{}, fault.StaleVersion(was)
+	}
+	if _, err := tenant.Exec(ctx, tx, deleteSource, tx.Scope().Organization, was.ID); err != nil {
+		return api.None{}, err
+	}
+	return api.None{}, SourceDeleted.Emit(ctx, tx, was)
 }
 
 type rotateSecret struct {

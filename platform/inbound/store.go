@@ -12,7 +12,7 @@ const (
 		values ($1, $2, $3, $4, $5, $6, $7, case when $8::boolean then now() end) returning ` + sourceCols
 	updateSource = `update inbound_sources set name = $3, hmac = $4, tolerance_seconds = $5, enabled = $6, version = version + 1, updated_at = now()
 		where tenant_id = $1 and id = $2 returning ` + sourceCols
-	deleteSource = `delete from inbound_sources where tenant_id = $1 and id = $2 returning ` + sourceCols
+	deleteSource = `delete from inbound_sources where tenant_id = $1 and id = $2`
 	noteSecret   = `update inbound_sources set secret_set_at = now(), version = version + 1, updated_at = now()
 		where tenant_id = $1 and id = $2 returning ` + sourceCols
 )

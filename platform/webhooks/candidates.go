@@ -20,12 +20,8 @@ const (
 		and d.status = any($7::text[]) and (cardinality($8::text[]) = 0 or d.event_type like any($8))
 		order by d.sequence limit $9`
 
-	loggedCols = `select e.id, e.type, e.sequence, e.occurred_at, e.subject_type, e.subject_id,
-			e.project_id is not null and p.visibility is distinct from 'open'
-			or e.previous_project_id is not null and o.visibility is distinct from 'open' as private
-		from event_log e
-		left join projects p on p.tenant_id = e.tenant_id and p.id = e.project_id
-		left join projects o on o.tenant_id = e.tenant_id and o.id = e.previous_project_id`
+	loggedCols = `select e.id, e.type, e.sequence, e.occurred_at, e.subject_type, e.subject_id, ` + event.IsPrivate + ` as private
+		from event_log e` + event.WithProjects
 
 	selectLoggedByID = loggedCols + ` where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])`
 
@@ -192,12 +188,18 @@ func (f *Feature) sendable(ctx context.Context, tx *tenant.Tx, r rule, all []can
 	return out, nil
 }
 
-// passing says which events the filter lets through. It holds a few of them at
-// a time, since one may be large.
+// passing says which events the filter lets through, in the time that it has
+// for a batch of them; what it does not come to stays as it is, and a replay
+// after the filter was mended takes it up. It holds a few events at a time, since one
+// may be large.
 func (f *Feature) passing(ctx context.Context, tx *tenant.Tx, r rule, ids []id.ID) (map[id.ID]bool, error) {
 	r.Enabled = true // a dry run counts for a paused endpoint too
 	out := map[id.ID]bool{}
-	for some := range slices.Chunk(ids, 100) {
+	var b *budget
+	for n, some := range slices.Collect(slices.Chunk(ids, 100)) {
+		if n%(replaySlice/100) == 0 {
+			b = newBudget([]rule{r})
+		}
 		days := map[time.Time]bool{}
 		for _, i := range some {
 			days[event.Day(i)] = true
@@ -207,7 +209,10 @@ func (f *Feature) passing(ctx context.Context, tx *tenant.Tx, r rule, ids []id.I
 			return nil, err
 		}
 		for _, e := range events {
-			status, _ := f.judge(r, &lazily{event: e})
+			status, _ := f.judgeInTime(ctx, r, &lazily{event: e}, b)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			out[e.ID] = status == "pending"
 		}
 	}

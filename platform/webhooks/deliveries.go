@@ -19,10 +19,10 @@ type Delivery struct {
 	EventID        id.ID      `db:"event_id" json:"event_id" doc:"Also the webhook-id of every attempt."`
 	EventType      string     `db:"event_type" json:"event_type" maxLength:"100" example:"task.created"`
 	Sequence       *int64     `db:"sequence" json:"sequence" nullable:"true" minimum:"1" maximum:"9007199254740991" doc:"The event's number; null for a test event."`
-	Status         string     `db:"status" json:"status" enum:"pending,delivered,failed,exhausted,filtered,paused,no_match" doc:"pending: no attempt has failed yet; failed: the next attempt is at next_attempt_at; exhausted: no attempt is left; filtered: the filter stopped it; paused: the endpoint was not enabled; no_match: the endpoint's types or its sight of private projects left it out."`
+	Status         string     `db:"status" json:"status" enum:"pending,delivered,failed,exhausted,filtered,paused,no_match" doc:"pending: no attempt has failed yet; failed: the next attempt is at next_attempt_at; exhausted: no attempt is left; filtered: the filter stopped it, or it turned private before it was sent; the reason says which; paused: the endpoint was not enabled; no_match: the endpoint's types or its sight of private projects left it out."`
 	Reason         *string    `db:"reason" json:"reason" nullable:"true" maxLength:"1100" example:"no answer came within 15s" doc:"Why it was not delivered, in words."`
 	Attempts       int        `db:"attempts" json:"attempts" minimum:"0" maximum:"2147483647"`
-	NextAttemptAt  *time.Time `db:"next_attempt_at" json:"next_attempt_at" nullable:"true"`
+	NextAttemptAt  *time.Time `db:"next_attempt_at" json:"next_attempt_at" nullable:"true" doc:"Null where no attempt is to come, and where the endpoint is ordered by subject and an earlier delivery of the same subject has to go first."`
 	LastAttemptAt  *time.Time `db:"last_attempt_at" json:"last_attempt_at" nullable:"true"`
 	LastStatusCode *int       `db:"last_status_code" json:"last_status_code" nullable:"true" minimum:"100" maximum:"999" doc:"What the last attempt was answered; null without an answer."`
 	CreatedAt      time.Time  `db:"created_at" json:"created_at" doc:"When the event was held against the endpoint; when it happened where the status is no_match."`
@@ -37,8 +37,10 @@ func (d Delivery) EventSubject() event.Subject {
 }
 
 const (
-	deliveryCols = `d.id, d.endpoint_id, d.event_id, d.event_type, d.sequence, d.status, d.reason, d.attempts, d.next_attempt_at,
-		d.last_attempt_at, d.last_status_code, d.created_at`
+	// Who waits behind another of its subject has no time of its own.
+	deliveryCols = `d.id, d.endpoint_id, d.event_id, d.event_type, d.sequence, d.status, d.reason, d.attempts,
+		case when (select q.due_at from webhook_queue q where q.tenant_id = d.tenant_id and q.delivery_id = d.id) = 'infinity'
+			then null else d.next_attempt_at end as next_attempt_at, d.last_attempt_at, d.last_status_code, d.created_at`
 
 	// $3 and $4 the days, $5 ids below, $6 ids from, $7 patterns of types
 	deliveriesWhere = `d.tenant_id = $1 and d.endpoint_id = $2 and d.day between $3 and $4 and d.id < $5 and d.id >= $6
@@ -65,7 +67,8 @@ func (f *Feature) deliveryOperations(r *api.Router) {
 		Summary: "List the deliveries of a webhook endpoint",
 		Doc: "What became of each event that the endpoint's types matched, newest first. With status=no_match: the events that " +
 			"were left out, and why; they are not stored but follow from the log and the settings of the time, and a page of them may " +
-			"be short or empty while next_cursor leads on.",
+			"be short or empty while next_cursor leads on. One answer looks through 100,000 events: a page by number that lies deeper ends " +
+			"early, and there is no total where more would have to be counted, or a million without type, since and until.",
 	}, f.listDeliveries)
 	api.Read(r, api.Op{
 		ID: "get-webhook-delivery", Route: "GET /webhook-deliveries/{webhook_delivery_id}", Can: mayRead,

@@ -3,6 +3,7 @@ package webhooks
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/event"
@@ -13,19 +14,20 @@ import (
 
 const (
 	// The update locks the row until commit: what enqueues and what finishes a
-	// drain or a subject's head take turns on it.
+	// drain or a subject's head take turns on it. Of several rows in the order in
+	// which all lock them.
 	// Nobody is sent where a drain is at work, or on its way.
 	wakeEndpoints = `with now_due as (
 			select d.endpoint_id, (d.lease_until is null or d.lease_until <= clock_timestamp())
 				and (d.nudged_at is null or d.nudged_at < now() - interval '3 seconds') as alone, e.enabled and e.deleted_at is null as live
 			from webhook_dispatch d join webhook_endpoints e on e.tenant_id = d.tenant_id and e.id = d.endpoint_id
 			where d.tenant_id = $1 and d.endpoint_id = any($2::uuid[])
-			for update of d
+			order by d.endpoint_id for update of d
 		)
 		update webhook_dispatch d
 		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = case when n.alone then now() else d.nudged_at end
 		from now_due n where d.tenant_id = $1 and d.endpoint_id = n.endpoint_id and n.live
-		returning n.alone`
+		returning d.endpoint_id, n.alone`
 
 	// Where the endpoint is ordered by subject, only the first of a subject is
 	// ever due; the others wait at infinity until it is their turn.
@@ -56,12 +58,24 @@ const (
 )
 
 const (
-	drains         = 48               // at work at once in a process
+	// Nearly all of them only wait for answers, and waiting costs little: there are
+	// more than many organisations with slow receivers take.
+	drains         = 232              // jobs at work at once in a process
+	drainsHere     = 24               // and without a job, where the process was awake already
 	drainsOfTenant = 12               // of one organisation, everywhere
 	lease          = 30 * time.Second // a killed drain's endpoint waits so long
+	nudgedAtMost   = 48               // jobs that one tick sends
 )
 
-type drainArgs struct{}
+// share is how many drains an organisation may have before it gets another from
+// a process in which so many are free. The fewer there are, the less has who
+// has some already, so that one without any finds a free one.
+func share(free int) int { return max(1, min(drainsOfTenant, free/2)) }
+
+// drainArgs says for which endpoint it was sent; it serves those that wait.
+type drainArgs struct {
+	Endpoint id.ID `json:"endpoint_id"`
+}
 
 // drain lets one worker serve endpoints, whosever they are, until none is due.
 var drain = jobs.Kind[drainArgs]{Name: "webhooks.drain", Queue: "webhooks"}
@@ -70,8 +84,8 @@ func (f *Feature) jobs() []jobs.Definition {
 	work := jobs.Work(drain, func(ctx context.Context, db *tenant.DB, _ tenant.Scope, _ drainArgs) error {
 		return f.drainDue(ctx, db)
 	})
-	work.Workers, work.Timeout = drains, 2*time.Minute
-	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge)}
+	work.Workers, work.Here, work.Timeout = drains, drainsHere, 2*time.Minute
+	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge), f.repair()}
 }
 
 // queued is a delivery that is to be sent.
@@ -115,20 +129,66 @@ func (f *Feature) enqueue(ctx context.Context, tx *tenant.Tx, rows []queued) err
 	return nil
 }
 
-// wake makes the endpoints due and sends a worker to each that nobody serves.
+// woken is an endpoint that became due.
+type woken struct {
+	Endpoint id.ID `db:"endpoint_id"`
+	Alone    bool  `db:"alone"` // nobody serves it or is on the way
+}
+
+// wake makes the endpoints due, sends a worker to each that nobody serves, and
+// lets the drains of this process look at once.
 func (f *Feature) wake(ctx context.Context, tx *tenant.Tx, endpoints []id.ID) error {
-	idle, err := tenant.Values[bool](ctx, tx, wakeEndpoints, tx.Scope().Organization, endpoints)
+	due, err := tenant.List[woken](ctx, tx, wakeEndpoints, tx.Scope().Organization, endpoints)
 	if err != nil {
 		return fmt.Errorf("webhooks.wake: %w", err)
 	}
-	for _, free := range idle {
-		if free {
-			if err := drain.Enqueue(ctx, f.Queue, tx, drainArgs{}); err != nil {
-				return err
-			}
+	var alone []drainArgs
+	for _, w := range due {
+		if w.Alone {
+			alone = append(alone, drainArgs{w.Endpoint})
+			continue
 		}
+		tx.After(func() { f.serving.wake(w.Endpoint) })
 	}
-	return nil
+	return drain.Soon(ctx, f.Queue, tx, alone)
+}
+
+// serving are the endpoints that this process drains, each with its bell.
+type serving struct {
+	mu    sync.Mutex
+	bells map[id.ID]chan struct{}
+}
+
+func (s *serving) begin(endpoint id.ID) (bell chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	bell = make(chan struct{}, 1)
+	s.bells[endpoint] = bell
+	return bell
+}
+
+// end forgets the bell, unless another drain has the endpoint already.
+func (s *serving) end(endpoint id.ID, bell chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bells[endpoint] == bell {
+		delete(s.bells, endpoint)
+	}
+}
+
+func (s *serving) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.bells)
+}
+
+func (s *serving) wake(endpoint id.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case s.bells[endpoint] <- struct{}{}:
+	default: // it rang already, or another process drains it
+	}
 }
 
 // reorder puts the queue of an endpoint right after its ordering changed in
@@ -146,7 +206,7 @@ func (f *Feature) reorder(ctx context.Context, tx *tenant.Tx, endpoint id.ID) er
 func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
 	var n int
 	err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, drains/2, drainsOfTenant)
+		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, nudgedAtMost, drainsOfTenant)
 		if err != nil {
 			return fmt.Errorf("webhooks.nudge: %w", err)
 		}
@@ -173,7 +233,7 @@ type claimRow struct {
 func (f *Feature) drainDue(ctx context.Context, db *tenant.DB) error {
 	wait := time.Millisecond
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
-		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), drainsOfTenant)
+		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), share(drains+drainsHere-f.serving.count()))
 		switch {
 		case err != nil:
 			return fmt.Errorf("webhooks.drain: claim: %w", err)

@@ -14,27 +14,9 @@ import (
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
-// filterTime is how long the filter of one endpoint may take over one batch:
-// the organisation's other endpoints wait meanwhile. A single answer counts as
-// filterOnce at most, for it may be the machine that was slow.
-const (
-	filterTime = 200 * time.Millisecond
-	filterOnce = 50 * time.Millisecond
-	tooSlow    = "The filter took too long; simplify it, then replay what was filtered."
-)
-
 const (
 	selectRules = `select id, version, event_types, filter, include_private, enabled, disabled_reason, ordering, schema_date
 		from webhook_endpoints where tenant_id = $1 and deleted_at is null order by id`
-
-	// A project that is gone for good counts as private: nobody can say any more
-	// that it was not.
-	selectPrivate = `select e.id from event_log e
-		left join projects p on p.tenant_id = e.tenant_id and p.id = e.project_id
-		left join projects o on o.tenant_id = e.tenant_id and o.id = e.previous_project_id
-		where e.tenant_id = $1 and e.day = any($2::date[]) and e.id = any($3::uuid[])
-		and (e.project_id is not null and p.visibility is distinct from 'open'
-			or e.previous_project_id is not null and o.visibility is distinct from 'open')`
 
 	noteHeard = `insert into webhook_progress (tenant_id, heard_sequence) values ($1, $2)
 		on conflict (tenant_id) do update set heard_sequence = greatest(webhook_progress.heard_sequence, excluded.heard_sequence)`
@@ -83,23 +65,23 @@ func (f *Feature) fanOut(ctx context.Context, tx *tenant.Tx, events []event.Even
 
 func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, events []event.Event) error {
 	org := tx.Scope().Organization
-	private, err := privateEvents(ctx, tx, events)
+	private, err := event.Private(ctx, tx, org, events)
 	if err != nil {
 		return err
 	}
 	var made decided
 	var send []queued
-	spent := map[id.ID]time.Duration{}
+	b := newBudget(rules)
 	for _, e := range events {
 		seen := &lazily{event: e}
 		for _, r := range rules {
 			if !matches(r.EventTypes, e.Type) || private[e.ID] && !r.IncludePrivate {
 				continue // no match: follows from the settings and is not stored
 			}
-			if err := ctx.Err(); err != nil {
+			status, reason := f.judgeInTime(ctx, r, seen, b)
+			if err := ctx.Err(); err != nil { // the filter did not come to an end
 				return err
 			}
-			status, reason := f.judgeInTime(r, seen, spent)
 			delivery := id.New()
 			made.add(delivery, r, e, status, reason)
 			if status == "pending" {
@@ -119,26 +101,10 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 	return f.enqueue(ctx, tx, send)
 }
 
-// judgeInTime is judge, as long as the endpoint's filter has time left; spent
-// is what each has used of it.
-func (f *Feature) judgeInTime(r rule, e *lazily, spent map[id.ID]time.Duration) (status, reason string) {
-	if r.Filter == "" {
-		return f.judge(r, e)
-	}
-	if spent[r.ID] >= filterTime {
-		return "filtered", tooSlow
-	}
-	_, _ = e.fields() // once for all endpoints, so it is no filter's time; judge meets its error again
-	begun := time.Now()
-	status, reason = f.judge(r, e)
-	spent[r.ID] += min(time.Since(begun), filterOnce)
-	return status, reason
-}
-
 // judge says what becomes of an event that the endpoint's types match.
-func (f *Feature) judge(r rule, e *lazily) (status, reason string) {
+func (f *Feature) judge(ctx context.Context, r rule, e *lazily) (status, reason string) {
 	if r.Filter != "" {
-		ok, err := f.passes(r.Filter, e)
+		ok, err := f.passes(ctx, r.Filter, e)
 		switch {
 		case err != nil: // stops only this endpoint
 			return "filtered", "The filter failed: " + cut(err.Error(), 400)
@@ -156,7 +122,7 @@ func (f *Feature) judge(r rule, e *lazily) (status, reason string) {
 	return "pending", ""
 }
 
-func (f *Feature) passes(filter string, e *lazily) (bool, error) {
+func (f *Feature) passes(ctx context.Context, filter string, e *lazily) (bool, error) {
 	c, err := f.conditions.Get(filter)
 	if err != nil {
 		return false, err
@@ -165,7 +131,7 @@ func (f *Feature) passes(filter string, e *lazily) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return c.Match(fields)
+	return c.Match(ctx, fields)
 }
 
 var pausedBecause = map[string]string{
@@ -185,23 +151,6 @@ func matches(types []string, name string) bool {
 		}
 	}
 	return false
-}
-
-func privateEvents(ctx context.Context, tx *tenant.Tx, events []event.Event) (map[id.ID]bool, error) {
-	ids, days := make([]id.ID, len(events)), map[time.Time]bool{}
-	for i, e := range events {
-		ids[i] = e.ID
-		days[event.Day(e.ID)] = true
-	}
-	private, err := tenant.Values[id.ID](ctx, tx, selectPrivate, tx.Scope().Organization, keys(days), ids)
-	if err != nil {
-		return nil, err
-	}
-	set := make(map[id.ID]bool, len(private))
-	for _, p := range private {
-		set[p] = true
-	}
-	return set, nil
 }
 
 // lazily is an event that becomes a map when a filter first looks at it.

@@ -27,22 +27,96 @@ func TestSlowFilterUsesUpItsTime(t *testing.T) {
 	slow := rule{ID: id.New(), Enabled: true, Filter: "event.data.list.all(x, event.data.list.all(y, x == y))"}
 	quick := rule{ID: id.New(), Enabled: true, Filter: `event.type == "task.created"`}
 	open := rule{ID: id.New(), Enabled: true}
-	spent := map[id.ID]time.Duration{}
+	b := newBudget([]rule{slow, quick, open})
 	rounds, reason := 0, ""
 	for ; reason != tooSlow && rounds < 100_000; rounds++ {
-		if _, reason = f.judgeInTime(slow, e, spent); spent[slow.ID] > filterTime+filterOnce {
-			t.Fatalf("it went on after %s", spent[slow.ID])
+		if _, reason = f.judgeInTime(t.Context(), slow, e, b); b.spent[slow.ID] > filterTime+filterOnce {
+			t.Fatalf("it went on after %s", b.spent[slow.ID])
 		}
 	}
 	if reason != tooSlow || rounds <= int(filterTime/filterOnce) {
 		t.Errorf("after %d rounds: %q", rounds, reason)
 	}
 	for _, r := range []rule{quick, open} {
-		if status, reason := f.judgeInTime(r, e, spent); status != "pending" {
+		if status, reason := f.judgeInTime(t.Context(), r, e, b); status != "pending" {
 			t.Errorf("filter %q: %s, %s", r.Filter, status, reason)
 		}
 	}
-	if spent[quick.ID] == 0 || spent[open.ID] != 0 {
-		t.Errorf("the other filters took %v", spent)
+	if b.spent[quick.ID] == 0 || b.spent[open.ID] != 0 {
+		t.Errorf("the other filters took %v", b.spent)
+	}
+}
+
+// A hundred slow filters take no longer than the budget of their organisation,
+// and do not stop one that keeps to its share.
+func TestSlowFiltersShareTheirTime(t *testing.T) {
+	t.Parallel()
+	rules := make([]rule, 100)
+	for i := range rules {
+		rules[i] = rule{ID: id.New(), Filter: "true"}
+	}
+	const slowly, quickly = 5 * time.Millisecond, 20 * time.Microsecond
+	quick, b := rules[99].ID, newBudget(rules)
+	var all time.Duration
+	asked, reasons := map[id.ID]int{}, map[string]bool{}
+	for range 500 {
+		for _, r := range rules {
+			if why := b.stops(r.ID); why != "" {
+				reasons[why] = true
+				continue
+			}
+			d := slowly
+			if r.ID == quick {
+				d = quickly
+			}
+			asked[r.ID]++
+			all += d
+			b.took(r.ID, d)
+		}
+	}
+	if all > filtersTime+slowly*100 || all < filtersTime/2 {
+		t.Errorf("the filters took %s", all)
+	}
+	if asked[quick] != 500 {
+		t.Errorf("the quick filter was asked %d times of 500", asked[quick])
+	}
+	for _, r := range rules {
+		if n := asked[r.ID]; time.Duration(n)*slowly < filtersTime/200 {
+			t.Errorf("a filter was stopped after %d answers, before it had its share", n)
+		}
+	}
+	if !reasons[tooSlowTogether] {
+		t.Errorf("the reasons were %v", reasons)
+	}
+}
+
+// Where there are few filters, each has all the time that one may take.
+func TestFewFiltersHaveTheirFullTime(t *testing.T) {
+	t.Parallel()
+	rules := []rule{{ID: id.New(), Filter: "true"}, {ID: id.New()}, {ID: id.New(), Filter: "true"}}
+	b := newBudget(rules)
+	for range 1000 {
+		for _, r := range rules {
+			if r.Filter != "" && b.stops(r.ID) == "" {
+				b.took(r.ID, time.Second) // the machine stood still: counts as filterOnce
+			}
+		}
+	}
+	for _, r := range []rule{rules[0], rules[2]} {
+		if b.spent[r.ID] != filterTime || b.stops(r.ID) != tooSlow {
+			t.Errorf("a filter had %s: %q", b.spent[r.ID], b.stops(r.ID))
+		}
+	}
+}
+
+// A moment in which the machine was slow is not the filter's, two whole ones are.
+func TestFilterIsChargedWhatItTook(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: time.Millisecond, 300 * time.Millisecond: filterOnce, 20 * time.Second: 20 * time.Second,
+	} {
+		if got := charged(took); got != want {
+			t.Errorf("%s is charged as %s, want %s", took, got, want)
+		}
 	}
 }

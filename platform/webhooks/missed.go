@@ -146,6 +146,7 @@ func (m missed) explain(endpoint id.ID, settings []applied) Delivery {
 const (
 	missedWindow  = 20_000 // numbers
 	missedWindows = 5
+	missedAtMost  = missedWindow * missedWindows
 )
 
 func (f *Feature) listMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput) (page.Page[Delivery], error) {
@@ -193,11 +194,12 @@ func (f *Feature) listMissed(ctx context.Context, v tenant.View, in *listDeliver
 }
 
 // collectMissed reads limit+1 events from a number downwards, window by window;
-// low is the number from which on nothing was looked at.
+// low is the number from which on nothing was looked at. A page by its number
+// is looked for no further than any other.
 func (f *Feature) collectMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput, first, from int64) (rows []missed, low int64, err error) {
 	rows, low = []missed{}, from
 	skip := in.Offset()
-	for n := 0; low >= first && len(rows) <= in.Limit && (n < missedWindows || in.Page > 0); n++ {
+	for n := 0; low >= first && len(rows) <= in.Limit && n < missedWindows; n++ {
 		high := low
 		low = max(first-1, high-missedWindow)
 		found, err := f.missedIn(ctx, v, in, low, high)
@@ -211,11 +213,18 @@ func (f *Feature) collectMissed(ctx context.Context, v tenant.View, in *listDeli
 	return rows[:min(len(rows), in.Limit+1)], low, nil
 }
 
+// countMissed returns nil where there is too much to count.
 func (f *Feature) countMissed(ctx context.Context, v tenant.View, in *listDeliveriesInput, first, end int64) (*int64, error) {
 	if len(in.Type) == 0 && in.Since.IsZero() && in.Until.IsZero() {
+		if end-first >= countedAtMost {
+			return nil, nil
+		}
 		had, err := tenant.Value[int64](ctx, v, countNumbersHad, f.numbersArgs(v, in.EndpointID, first-1, end)...)
 		n := max(0, end-first+1-had)
 		return &n, err
+	}
+	if end-first >= missedAtMost {
+		return nil, nil
 	}
 	n := int64(0)
 	for high := end; high >= first; high = max(first-1, high-missedWindow) {

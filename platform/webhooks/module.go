@@ -10,6 +10,7 @@ import (
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/expr"
+	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
 	"github.com/guildhall-dev/guildhall/internal/seal"
@@ -36,6 +37,7 @@ type Deps struct {
 type Feature struct {
 	Deps
 	conditions *expr.Cache
+	serving    serving
 	typeByName func() map[string]*event.Type // looked up for every delivery
 }
 
@@ -48,7 +50,7 @@ func New(d Deps) (*Feature, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhooks.New: %w", err)
 	}
-	return &Feature{Deps: d, conditions: c, typeByName: sync.OnceValue(func() map[string]*event.Type {
+	return &Feature{Deps: d, conditions: c, serving: serving{bells: map[id.ID]chan struct{}{}}, typeByName: sync.OnceValue(func() map[string]*event.Type {
 		byName := map[string]*event.Type{}
 		for _, t := range d.EventTypes() {
 			byName[t.Name] = t

@@ -52,7 +52,7 @@ func (f *Feature) endpointOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "rotate-webhook-secret", Route: "POST /webhook-endpoints/{webhook_endpoint_id}/rotate-secret", Can: mayManage, Secret: true, Status: 200,
 		Emits:   api.Events(SecretRotated.Type),
-		Summary: "Replace the secret of a webhook endpoint", Doc: "Until the overlap is over, deliveries are signed with the old secret too. With an overlap of 0 every earlier secret ends at once.",
+		Summary: "Replace the secret of a webhook endpoint", Doc: "Until the overlap is over, deliveries are signed with the old secret too. With an overlap of 0 every earlier secret ends at once, or within a second at an endpoint that is just being sent to.",
 		Errors: []string{"409 webhook_secret_limit: Five secrets of the endpoint are valid already."},
 	}, f.rotateSecret)
 	f.trialOperations(r)
@@ -170,8 +170,9 @@ func (f *Feature) mayBecome(ctx context.Context, tx *tenant.Tx, was, now Endpoin
 		return fault.Invalidf("/schema_date", "expected a day that is not in the future")
 	}
 	// Who may not join private projects must not have them sent to an address of
-	// their choice.
-	if now.IncludePrivate && (!was.IncludePrivate || was.URL != now.URL) && !api.Can(ctx, joinsPrivate) {
+	// their choice, nor what is queued of them if the endpoint gives them up in the
+	// same breath.
+	if (now.IncludePrivate && !was.IncludePrivate || was.IncludePrivate && was.URL != now.URL) && !api.Can(ctx, joinsPrivate) {
 		return fault.Deniedf(joinsPrivate.Key)
 	}
 	if now.Signature != was.Signature && now.Signature != "v1" {

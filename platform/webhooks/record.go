@@ -48,6 +48,17 @@ const (
 			status_code, response_headers, response_body, response_truncated, error)
 		select $1, $3, $2, $4 + 1, $15, $8, $9, $16, $11, $10, $12, $13, $14, nullif($7, '') from q`
 
+	// What is not sent at all was not attempted either.
+	recordWithheld = `with q as (
+			delete from webhook_queue q where q.tenant_id = $1 and q.delivery_id = $2 and q.made = $4 returning q.delivery_id
+		)
+		update webhook_deliveries d set status = 'filtered', reason = $5, next_attempt_at = null
+		where d.tenant_id = $1 and d.day = $3 and d.id = $2 and exists (select from q)`
+
+	// The settings of now, which nobody changes until the batch is recorded. It
+	// does not wait for those who add to the queue.
+	shareSettings = `select version, ordering from webhook_endpoints where tenant_id = $1 and id = $2 for share`
+
 	// The next of each subject takes its turn.
 	promote = `update webhook_queue q set due_at = now()
 		from (select b.subject, min(b.position) as position from webhook_queue b
@@ -72,51 +83,78 @@ const (
 					coalesce((select min(q.due_at) from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2), 'infinity'))
 				else 'infinity' end
 		from e where d.tenant_id = $1 and d.endpoint_id = $2 and d.fence = $3`
-
-	sameSettings = `select version = $3 from webhook_endpoints where tenant_id = $1 and id = $2`
 )
 
+// settingsNow are what a recording must know of the endpoint as it is now: the
+// drain may hold older ones.
+type settingsNow struct {
+	Version  int64  `db:"version"`
+	Ordering string `db:"ordering"`
+}
+
+// errOrdered is that the lock of an ordered queue is needed before all others.
+var errOrdered = errors.New("the endpoint is ordered by subject meanwhile")
+
 // record writes what came of a batch in one transaction, and disables the
-// endpoint in it where an answer or five days of failures asked for that.
-func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t target, batch []*item, disable string) error {
+// endpoint in it where an answer or five days of failures asked for that. It
+// returns the version of the settings.
+func (f *Feature) record(ctx context.Context, db *tenant.DB, s tenant.Scope, t *target, batch []*item, disable string) (version int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	slices.SortFunc(batch, func(a, b *item) int { return bytes.Compare(a.Delivery[:], b.Delivery[:]) }) // locks in one order
-	subjects := map[string]bool{}
-	err := db.Write(ctx, s, func(tx *tenant.Tx) error {
-		if t.Ordering == "by_subject" || disable != "" {
-			// Who adds to the queue holds this lock too, so that none is added
-			// behind a head that goes at the same moment.
-			if _, err := tenant.Value[bool](ctx, tx, lockDispatch, t.Organization, t.ID); err != nil && !errors.Is(err, tenant.ErrNoRows) {
-				return err
-			}
+	ordered := t.Ordering == "by_subject" || disable != ""
+	for {
+		err = db.Write(ctx, s, func(tx *tenant.Tx) error {
+			version, err = f.recordIn(ctx, tx, t, batch, ordered, disable)
+			return err
+		})
+		if !errors.Is(err, errOrdered) {
+			break
 		}
-		for _, i := range batch {
-			t.queueRecord(tx, i, rand.Float64())
-			subjects[i.Subject] = true
-		}
-		if t.Ordering == "by_subject" {
-			tx.Queue(promote, t.Organization, t.ID, keys(subjects))
-		}
-		if disable != "" {
-			// Not where somebody has just changed it: what failed may be mended.
-			same, err := tenant.Value[bool](ctx, tx, sameSettings, t.Organization, t.ID, t.Version)
-			if err != nil || !same {
-				return err
-			}
-			return f.disable(ctx, tx, t.ID, disable)
-		}
-		tx.Queue(withoutWaiting)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("record %d attempts: %w", len(batch), err)
+		ordered = true
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("record %d attempts: %w", len(batch), err)
+	}
+	return version, nil
+}
+
+// recordIn takes first the lock that who adds to an ordered queue holds too, so
+// that none is added behind a head that goes at the same moment.
+func (f *Feature) recordIn(ctx context.Context, tx *tenant.Tx, t *target, batch []*item, ordered bool, disable string) (int64, error) {
+	if ordered {
+		if _, err := tenant.Value[bool](ctx, tx, lockDispatch, t.Organization, t.ID); err != nil && !errors.Is(err, tenant.ErrNoRows) {
+			return 0, err
+		}
+	}
+	now, err := tenant.One[settingsNow](ctx, tx, shareSettings, t.Organization, t.ID)
+	if err != nil && !errors.Is(err, tenant.ErrNoRows) {
+		return 0, err
+	}
+	if now.Ordering == "by_subject" && !ordered {
+		return 0, errOrdered
+	}
+	subjects := map[string]bool{}
+	for _, i := range batch {
+		i.target.queueRecord(tx, i, rand.Float64())
+		subjects[i.Subject] = true
+	}
+	if now.Ordering == "by_subject" {
+		tx.Queue(promote, t.Organization, t.ID, keys(subjects))
+	}
+	if disable != "" && now.Version == t.Version { // not where somebody has just changed it: what failed may be mended
+		return now.Version, f.disable(ctx, tx, t.ID, disable)
+	}
+	tx.Queue(withoutWaiting)
+	return now.Version, nil
 }
 
 // queueRecord writes what came of one attempt and when the next one is.
-func (t target) queueRecord(tx *tenant.Tx, i *item, chance float64) {
+func (t *target) queueRecord(tx *tenant.Tx, i *item, chance float64) {
+	if i.withheld != "" {
+		tx.Queue(recordWithheld, t.Organization, i.Delivery, i.Day, i.Made, i.withheld)
+		return
+	}
 	o, sql, status := i.outcome, recordLast, "delivered"
 	var next *time.Time
 	if !o.Delivered {
@@ -138,6 +176,10 @@ func (t target) queueRecord(tx *tenant.Tx, i *item, chance float64) {
 // when the first of its queue is, but not before the breaker's next probe.
 func (d *draining) release(ctx context.Context) error {
 	h, s := d.state.health, d.state
+	var version int64 // 0 where the endpoint is deleted
+	if d.t != nil {
+		version = d.t.Version
+	}
 	var next *time.Time
 	if d.limiter != nil {
 		if tokens := d.limiter.Tokens(); tokens < 1 {
@@ -153,7 +195,7 @@ func (d *draining) release(ctx context.Context) error {
 			return err
 		}
 		_, err := tenant.Exec(ctx, tx, releaseLease, d.Organization, d.claimed.Endpoint, d.Fence, max(1, s.InFlightLimit), next,
-			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt, d.t.Version)
+			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt, version)
 		tx.Queue(withoutWaiting)
 		return err
 	})

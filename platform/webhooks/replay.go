@@ -133,7 +133,7 @@ func (f *Feature) replayDelivery(ctx context.Context, tx *tenant.Tx, in *deliver
 	case !d.There:
 		return found, fault.Conflictf("webhook_event_gone", "The event of this delivery is no longer in the log.")
 	}
-	private, err := privateEvents(ctx, tx, []event.Event{{ID: d.EventID}})
+	private, err := event.Private(ctx, tx, tx.Scope().Organization, []event.Event{{ID: d.EventID}})
 	if err != nil {
 		return found, err
 	}
