@@ -205,13 +205,13 @@ func (f *Feature) accountOperations(r *api.Router) {
 	}, f.getMe)
 	api.Call(r, api.Op{
 		ID: "replace-me", Route: "PUT /users/me", Access: api.SignedIn, Secret: true,
-		Errors:  []string{"412 version_conflict", "429 rate_limited"},
+		Errors:  []string{"409 password_changed", "412 version_conflict", "429 rate_limited"},
 		Summary: "Replace the own account",
 		Doc:     "Sets every field that a person may change. A new address waits for its confirmation and needs current_password.",
 	}, f.replaceMe)
 	api.Call(r, api.Op{
 		ID: "update-me", Route: "PATCH /users/me", Access: api.SignedIn, Secret: true,
-		Errors:  []string{"412 version_conflict", "429 rate_limited"},
+		Errors:  []string{"409 password_changed", "412 version_conflict", "429 rate_limited"},
 		Summary: "Change the own account",
 		Doc:     "Sets the named fields only. A new address waits for its confirmation and needs current_password.",
 	}, f.updateMe)
