@@ -238,9 +238,13 @@ func (f *Feature) changePassword(ctx context.Context, in *changePasswordInput) (
 }
 
 // afterPassword ends what the old password had opened, apart from the session
-// to keep, and tells the person.
+// to keep: sessions, links, and a new address that waits, for which another link
+// could be asked. It tells the person.
 func (f *Feature) afterPassword(ctx context.Context, tx *tenant.GlobalTx, user, keep id.ID, fact string) error {
 	if _, err := tenant.Exec(ctx, tx, revokeOtherSessions, user, keep); err != nil {
+		return err
+	}
+	if _, err := tenant.Exec(ctx, tx, withdrawAddress, user); err != nil {
 		return err
 	}
 	if _, err := tenant.Exec(ctx, tx, voidMailTokens, user); err != nil {

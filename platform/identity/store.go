@@ -32,8 +32,10 @@ const (
 	// The old hash makes sure that of two changes at once one is refused.
 	changePassword = `update users set password_hash = $3 where id = $1 and password_hash = $2 returning id`
 	// Asked of a row that is locked.
-	selectProved  = `select true from users where id = $1 and password_hash = $2`
-	resetPassword = `update users set password_hash = $2, version = version + (email_verified_at is null)::int,
+	selectProved = `select true from users where id = $1 and password_hash = $2`
+	// What somebody with the old password asked for is not confirmed by the new one.
+	withdrawAddress = `update users set pending_email = null, version = version + 1 where id = $1 and pending_email is not null`
+	resetPassword   = `update users set password_hash = $2, version = version + (email_verified_at is null)::int,
 		email_verified_at = coalesce(email_verified_at, now()) where id = $1 returning id`
 )
 
