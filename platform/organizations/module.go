@@ -139,7 +139,7 @@ func (f *Feature) memberOperations(r *api.Router) {
 	}, f.getMember)
 	api.Write(r, api.Op{
 		ID: "update-member", Route: "PATCH /members/{user_id}", Summary: "Change a member's role", Can: MembersManage, Emits: api.Events(MemberChanged.Type),
-		Doc:    "Gives a member another role, which counts at once. You must hold all that the old and the new role hold; only owners make and unmake owners.",
+		Doc:    "Gives a member another role, which counts at once. Who becomes a guest is taken off tasks, and as the owner off projects, that he does not see any more. You must hold all that the old and the new role hold; only owners make and unmake owners.",
 		Errors: []string{"409 last_owner"},
 	}, f.updateMember)
 	api.Write(r, api.Op{

@@ -10,6 +10,7 @@ import (
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work"
 )
 
 // The permissions of tasks. What a person may do in which project is a second
@@ -47,6 +48,7 @@ func (f *Feature) Module() module.Module {
 		Listeners: []event.Listener{
 			{Name: "tasks.watch_commenters", Types: []string{"comment.created"}, Hear: watchCommenters},
 			{Name: "tasks.lost_assignees", Types: []string{"member.removed"}, Hear: f.hearRemoved},
+			{Name: "tasks.assigned_guests", Types: work.SightEvents(), Hear: f.hearSightLost},
 		},
 		Jobs: f.jobs(),
 	}
