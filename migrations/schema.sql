@@ -850,6 +850,7 @@ create table idempotency_keys (
 	body bytea,
 	project_id uuid,
 	expires_at timestamp with time zone not null,
+	project_ids uuid[],
 	constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, principal, operation, key_hash)
 );
 CREATE INDEX idempotency_keys_expires ON idempotency_keys USING btree (tenant_id, expires_at);

@@ -102,7 +102,7 @@ func (f *Feature) operations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "update-tasks", Route: "POST /tasks/bulk", Can: Write, Status: 200, Summary: "Change many tasks",
 		Doc:   "Up to 500 tasks, each on its own: the answer says for each whether it was changed or why not. A dry run changes nothing.",
-		Emits: api.Events(Updated.Type),
+		Emits: api.Events(Updated.Type), Errors: []string{"404 not_found"},
 	}, f.bulk)
 	f.watcherOperations(r)
 	f.labelOperations(r)
