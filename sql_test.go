@@ -23,6 +23,7 @@ var globals = map[string]string{
 	"mail_tokens":             "confirm an address, reset a password",
 	"login_throttles":         "count before anybody is known",
 	"login_sources":           "where an account logged in before, asked before anybody is known",
+	"invitation_sends":        "mails to strangers, counted across organisations",
 	"identity_log":            "log-ins belong to no organisation",
 	"global_idempotency_keys": "of operations outside an organisation",
 	"goose_db_version":        "of the migrations",

@@ -20,6 +20,7 @@ func TestCheckJSON(t *testing.T) {
 		`{"a\u0000":1}`:             "NUL",
 		`"\ud83d"`:                  "surrogate",
 		`"\ude00\ud83d"`:            "surrogate",
+		`"a\ud83d\\\ude00b"`:        "surrogate",
 		"\"\xff\"":                  "UTF-8",
 		`{"a":1}{"b":2}`:            "follows",
 		`{"a":1} x`:                 "syntax",

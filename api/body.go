@@ -126,8 +126,9 @@ func checkJSON(body []byte) string {
 		return "it is not UTF-8"
 	}
 	if bytes.Contains(body, []byte(`\u`)) {
-		plain := bytes.ReplaceAll(body, []byte(`\\`), nil)
-		if loneSurrogate.Match(surrogatePair.ReplaceAll(plain, nil)) {
+		// What is taken out leaves a mark: what stood apart must not come together.
+		plain := bytes.ReplaceAll(body, []byte(`\\`), []byte("."))
+		if loneSurrogate.Match(surrogatePair.ReplaceAll(plain, []byte("."))) {
 			return "it holds half of a surrogate pair"
 		}
 	}

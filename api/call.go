@@ -289,6 +289,9 @@ func runGuarded[Out any](ctx context.Context, c *call, fn func(context.Context) 
 	if row, ok := any(out).(event.Subjected); ok {
 		r.Project = row.EventSubject().Project
 	}
+	if rows, ok := any(out).(OfProjects); ok {
+		r.Projects = rows.OfProjects()
+	}
 	if c.op.Secret && c.key != "" {
 		sealed, err := seal.SealWith([]byte(c.key), a.body, c.op.ID)
 		if err != nil {

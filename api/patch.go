@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
 // Optional is a field of a merge patch (RFC 7396): absent, null, or a value.
@@ -103,6 +105,10 @@ type Versioned interface{ RowVersion() int64 }
 
 // Located rows say where they live, for the Location of a 201.
 type Located interface{ Location() string }
+
+// OfProjects answers show what is in these projects: a replay is given only to
+// who still sees them all. Rows that are event.Subjected name theirs by that.
+type OfProjects interface{ OfProjects() []id.ID }
 
 // Cached answers of public reads may be kept by anybody for so long.
 type Cached interface{ CacheFor() time.Duration }

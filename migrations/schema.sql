@@ -1029,6 +1029,7 @@ create table idempotency_keys (
 	body bytea,
 	project_id uuid,
 	expires_at timestamp with time zone not null,
+	project_ids uuid[],
 	constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, principal, operation, key_hash)
 );
 CREATE INDEX idempotency_keys_expires ON idempotency_keys USING btree (tenant_id, expires_at);
@@ -1132,6 +1133,17 @@ create policy tenant on inbound_sources to guildhall_app using (tenant_id = (( S
 grant delete, insert, select, update on inbound_sources to guildhall_app;
 grant select on inbound_sources to guildhall_platform;
 comment on table inbound_sources is 'platform/inbound: foreign services that send webhooks to an organisation; hmac says how one of no known scheme signs';
+
+create table invitation_sends (
+	id uuid not null,
+	subject text not null,
+	sent_at timestamp with time zone not null default now(),
+	constraint invitation_sends_pkey PRIMARY KEY (id)
+);
+CREATE INDEX invitation_sends_age ON invitation_sends USING btree (sent_at);
+CREATE INDEX invitation_sends_subject ON invitation_sends USING btree (subject, sent_at);
+grant delete, insert, select on invitation_sends to guildhall_app;
+comment on table invitation_sends is 'platform/organizations: mails with invitations of the last day, three rows each: for the address, the inviter and the organisation; the subject is a MAC';
 
 create table invitations (
 	tenant_id uuid not null,

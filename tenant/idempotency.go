@@ -34,6 +34,9 @@ type Reply struct {
 	// Project is what the reply is about, where the right to see it is the right
 	// to see the project: a repeat asks for that right again.
 	Project *id.ID
+	// Projects are further ones, for a reply about rows of many: a repeat asks
+	// for the right to see each.
+	Projects []id.ID
 }
 
 // keyLife is how long a reply is kept.
@@ -50,18 +53,20 @@ type keyTable struct{ find, store string }
 var (
 	tenantKeys = keyTable{
 		find: `select request_hash, status, headers, body,
-				project_id is null or exists (select from project_access a where a.tenant_id = idempotency_keys.tenant_id and a.project_id = idempotency_keys.project_id)
+				(project_id is null or exists (select from project_access a where a.tenant_id = idempotency_keys.tenant_id and a.project_id = idempotency_keys.project_id))
+				and not exists (select from unnest(project_ids) as p (id) where not exists (select from project_access a
+					where a.tenant_id = idempotency_keys.tenant_id and a.project_id = p.id))
 			from idempotency_keys where tenant_id = current_setting('app.tenant_id')::uuid and principal = $1 and operation = $2 and key_hash = $3 and expires_at > now()`,
-		store: `insert into idempotency_keys (tenant_id, principal, operation, key_hash, request_hash, status, headers, body, project_id, expires_at)
-			values (current_setting('app.tenant_id')::uuid, $1, $2, $3, $4, $5, $6, $7, $8, now() + interval '` + keyLife + `')
+		store: `insert into idempotency_keys (tenant_id, principal, operation, key_hash, request_hash, status, headers, body, project_id, project_ids, expires_at)
+			values (current_setting('app.tenant_id')::uuid, $1, $2, $3, $4, $5, $6, $7, $8, $9, now() + interval '` + keyLife + `')
 			on conflict (tenant_id, principal, operation, key_hash) do update set request_hash = excluded.request_hash, status = excluded.status,
-				headers = excluded.headers, body = excluded.body, project_id = excluded.project_id, expires_at = excluded.expires_at where idempotency_keys.expires_at <= now()`,
+				headers = excluded.headers, body = excluded.body, project_id = excluded.project_id, project_ids = excluded.project_ids, expires_at = excluded.expires_at where idempotency_keys.expires_at <= now()`,
 	}
 	globalKeys = keyTable{
 		find: `select request_hash, status, headers, body, true from global_idempotency_keys
 			where principal = $1 and operation = $2 and key_hash = $3 and expires_at > now()`,
 		store: `insert into global_idempotency_keys (principal, operation, key_hash, request_hash, status, headers, body, expires_at)
-			select $1, $2, $3, $4, $5, $6, $7, now() + interval '` + keyLife + `' where $8::uuid is null -- nothing global has a project
+			select $1, $2, $3, $4, $5, $6, $7, now() + interval '` + keyLife + `' where $8::uuid is null and $9::uuid[] is null -- nothing global has a project
 			on conflict (principal, operation, key_hash) do update set request_hash = excluded.request_hash, status = excluded.status,
 				headers = excluded.headers, body = excluded.body, expires_at = excluded.expires_at where global_idempotency_keys.expires_at <= now()`,
 	}
@@ -116,7 +121,7 @@ func (c *Claim) queueStore(o *open, t keyTable, r Reply) {
 	if header == nil {
 		header = map[string]string{}
 	}
-	o.Queue(t.store, c.Principal, c.Operation, c.keyHash(), c.Hash, r.Status, header, r.Body, r.Project)
+	o.Queue(t.store, c.Principal, c.Operation, c.keyHash(), c.Hash, r.Status, header, r.Body, r.Project, r.Projects)
 }
 
 // keyLocks lets copies of a request that meet in one process wait here rather

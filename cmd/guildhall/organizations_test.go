@@ -137,7 +137,9 @@ func TestOrganizationLimit(t *testing.T) {
 	token := invitationToken.FindStringSubmatch(mails[len(mails)-1].Text)[1]
 	ann.post("/v1/invitations/accept", m{"token": token}).want(409).code("organization_limit")
 	ann.in("full-1").delete("/v1/organization").want(204) // one in the bin can come back, so it counts
-	ann.post("/v1/invitations/accept", m{"token": token}).want(409).code("organization_limit")
+	if r := ann.post("/v1/invitations/accept", m{"token": token}).want(409).code("organization_limit"); !strings.Contains(r.str("detail"), "in the bin counts") {
+		t.Errorf("no word of the bin: %s", r.body)
+	}
 	w.sql(`delete from members where user_id = $1::uuid and tenant_id = (select tenant_id from organizations where slug = 'full-2')`, ann.user)
 	ann.post("/v1/invitations/accept", m{"token": token}).want(200)
 	ann.post("/v1/invitations/accept", m{"token": token}).want(200) // a repeat takes no more room
@@ -367,6 +369,76 @@ func (w *world) invitation(email string) string {
 	}
 	w.t.Fatalf("no invitation was mailed to %s", email)
 	return ""
+}
+
+// Invitations are no way to write to strangers without end: neither in loops,
+// nor from many organisations, nor in words of one's own.
+func TestInvitationsAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Win at www.evil.example")
+	ann.patch("/v1/users/me", m{"username": "Visit https://evil.example"}).want(200)
+	ben := w.person("ben").organization("Other")
+	w.sql(`update users set email_verified_at = now()`)
+	invite := func(c *client, to string) *reply {
+		return c.post("/v1/invitations", m{"email": to, "role": "member"})
+	}
+	made := invite(ann, "Bob@example.net").want(201)
+	for range 2 {
+		ann.post(made.header("Location")+"/resend", nil).want(200)
+	}
+	for range 2 {
+		ann.delete(made.header("Location")).want(204)
+		made = invite(ann, "bob@example.net").want(201)
+	}
+	busy := ann.post(made.header("Location")+"/resend", nil).want(429).code("rate_limited")
+	if s := busy.header("Retry-After"); s == "" || !strings.Contains(busy.str("detail"), "This address") {
+		t.Errorf("Retry-After %s: %s", s, busy.body)
+	}
+	ann.delete(made.header("Location")).want(204)
+	invite(ann, "bob@example.net").want(429)
+	invite(ben, "BOB@example.net").want(429)
+	invite(ben, "eve@example.net").want(201)
+	w.settle()
+	mails := w.mails("bob@example.net")
+	if len(mails) > 5 {
+		t.Errorf("%d mails", len(mails))
+	}
+	for _, mail := range append(mails, w.mails("Bob@example.net")...) {
+		if strings.Contains(mail.Text+mail.Subject, "evil.example") || strings.Count(mail.Text, "://") != 1 {
+			t.Errorf("a letter leads elsewhere: %s\n%s", mail.Subject, mail.Text)
+		}
+	}
+
+	age := func(by string) { w.sql(`update invitation_sends set sent_at = sent_at - $1::text::interval`, by) }
+	age("1 hour")
+	invite(ben, "bob@example.net").want(201)
+	// Of the day only the figures are left to come: 5 times 20 from ann.
+	w.sql(`insert into invitation_sends (id, subject, sent_at) select gen_random_uuid(), subject, min(sent_at)
+		from invitation_sends, generate_series(1, 95) group by subject, generate_series having count(*) = 5`)
+	if r := invite(ann, "cid@example.net").want(429).code("rate_limited"); !strings.Contains(r.str("detail"), "You have sent") {
+		t.Errorf("the inviter: %s", r.body)
+	}
+	dan := w.join(ben, w.person("dan"), "admin")
+	w.sql(`insert into members (tenant_id, user_id, role) values ($1::text::uuid, $2::text::uuid, 'admin')`, ann.org, dan.user)
+	invite(dan.in(ann.org), "cid@example.net").want(201)
+	w.sql(`insert into invitation_sends (id, subject, sent_at) select gen_random_uuid(), subject, min(sent_at)
+		from invitation_sends, generate_series(1, 199) group by subject, generate_series having count(*) = 101`)
+	if r := invite(dan.in(ann.org), "dora@example.net").want(429).code("rate_limited"); !strings.Contains(r.str("detail"), "This organisation") {
+		t.Errorf("the organisation: %s", r.body)
+	}
+	age("1 day")
+	invite(ann, "dora@example.net").want(201)
+	age("1 day")
+	w.settle()
+
+	fay := w.person("fay").organization("Hers") // whose address is not confirmed
+	for n := range 20 {
+		invite(fay, fmt.Sprintf("guest%d@example.net", n)).want(201)
+	}
+	if r := invite(fay, "guest20@example.net").want(429); !strings.Contains(r.str("detail"), "your own e-mail address is confirmed") {
+		t.Errorf("the inviter who is not confirmed: %s", r.body)
+	}
 }
 
 func TestInvitations(t *testing.T) {

@@ -198,6 +198,39 @@ func TestTasksIdempotency(t *testing.T) {
 	proved(t, "%d copies of one POST at once under one key: one task, equal answers; another body: 422", len(answers))
 }
 
+// A reply about rows of several projects is replayed only to who still sees
+// them all, whatever it says of each.
+func TestTasksIdempotencyAsksForAllProjects(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	hidden := b.ann.post("/v1/projects", m{"name": "Hidden", "visibility": "private"}).want(201).header("Location")
+	b.ann.post(hidden+"/members", m{"user_id": b.ben.user, "role": "lead"}).want(201)
+	ids := []string{b.task(m{"title": "open"}).str("id"), b.ann.post(hidden+"/tasks", m{"title": "secret"}).want(201).str("id")}
+	calls := func() []*reply {
+		return []*reply{
+			b.ben.post("/v1/tasks/bulk", m{"task_ids": ids, "set": m{"priority": "high"}}, "Idempotency-Key: 1"),
+			b.ben.post("/v1/tasks/bulk", m{"task_ids": ids, "set": m{"status": "nowhere"}}, "Idempotency-Key: 2"),
+			b.ben.post(hidden+"/states", m{"name": "Secret state", "group": "started"}, "Idempotency-Key: 3"),
+			b.ben.post("/v1/tasks/bulk", m{"task_ids": ids[:1], "set": m{"priority": "low"}}, "Idempotency-Key: 4"),
+		}
+	}
+	first := calls()
+	if first[1].want(200).num("results.1.status") != 422 {
+		t.Fatalf("the second answer: %s", first[1].body)
+	}
+	for i, r := range calls() {
+		if r.want([]int{200, 200, 201, 200}[i]); !bytes.Equal(r.body, first[i].body) || r.header("Idempotency-Replayed") != "true" {
+			t.Errorf("call %d: %s", i, r.body)
+		}
+	}
+	b.ann.delete(hidden + "/members/" + b.ben.user).want(204)
+	for i, r := range calls() {
+		if r.want([]int{404, 404, 404, 200}[i]); i < 3 {
+			r.code("not_found")
+		}
+	}
+}
+
 // TestTasksConcurrentCreates makes many tasks in one project at once.
 // What a request asks of the row's version is part of the request.
 func TestTasksIdempotencyKnowsIfMatch(t *testing.T) {

@@ -75,6 +75,11 @@ func NewIdentifier(db *tenant.DB, authority *authz.Authority, tokens Tokens, log
 // organization_required, 404 organization_not_found and, for keys in operations
 // of a person, 403 permission_denied.
 func (i *Identifier) Identify(ctx context.Context, c api.Credentials) (*api.Caller, error) {
+	want, err := parseChoice(c.Organization)
+	if err != nil {
+		return nil, err
+	}
+	c.Organization = want.String() // one spelling, so that others do not fill the cache
 	// What a person does outside an organisation has no prologue that would
 	// notice a revoked session, and none notices that a person has come to
 	// belong to a second organisation: such calls are looked up each time.
@@ -85,7 +90,7 @@ func (i *Identifier) Identify(ctx context.Context, c api.Credentials) (*api.Call
 			return e.caller, nil
 		}
 	}
-	caller, expires, err := i.look(ctx, c)
+	caller, expires, err := i.look(ctx, c, want)
 	if err != nil {
 		if keep {
 			i.cache.Invalidate(k)
@@ -101,11 +106,7 @@ func (i *Identifier) Identify(ctx context.Context, c api.Credentials) (*api.Call
 	return caller, nil
 }
 
-func (i *Identifier) look(ctx context.Context, c api.Credentials) (*api.Caller, time.Time, error) {
-	want, err := parseChoice(c.Organization)
-	if err != nil {
-		return nil, time.Time{}, err
-	}
+func (i *Identifier) look(ctx context.Context, c api.Credentials, want choice) (*api.Caller, time.Time, error) {
 	if strings.HasPrefix(c.Bearer, keyPrefix) {
 		return i.key(ctx, c, want)
 	}
@@ -136,6 +137,17 @@ func parseChoice(header string) (choice, error) {
 		return choice{ID: &v}, nil
 	}
 	return choice{Slug: &header}, nil
+}
+
+// String is the one spelling of the choice.
+func (c choice) String() string {
+	switch {
+	case c.ID != nil:
+		return c.ID.String()
+	case c.Slug != nil:
+		return *c.Slug
+	}
+	return ""
 }
 
 func (c choice) none() bool { return c.ID == nil && c.Slug == nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -254,5 +255,27 @@ func TestCustomRole(t *testing.T) {
 	}
 	if c = b.want("", api.Credentials{Bearer: b.token(), Fresh: true}); c.Permissions.Len() != 2 || c.Scope.OpenRole != "contributor" {
 		t.Errorf("the changed role gives %+v", c)
+	}
+}
+
+// However the header spells the organisation, it is one entry of the cache.
+func TestIdentifyKnowsAllSpellings(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	org := b.organization("acme", "member")
+	for _, spellings := range [][]string{{"acme", "ACME", " Acme "}, {org.String(), strings.ToUpper(org.String())}} {
+		var first *api.Caller
+		for _, s := range spellings {
+			c, err := b.identifier.Identify(t.Context(), api.Credentials{Bearer: b.user.String() + " " + b.session.String(), Organization: s})
+			if err != nil {
+				t.Fatalf("%q: %v", s, err)
+			}
+			if first == nil {
+				first = c
+			}
+			if c != first {
+				t.Errorf("%q was looked up again", s)
+			}
+		}
 	}
 }

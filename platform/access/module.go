@@ -73,7 +73,7 @@ func (f *Feature) roleOperations(r *api.Router) {
 	}, f.getRole)
 	api.Write(r, api.Op{
 		ID: "update-role", Route: "PATCH /roles/{role_id}", Summary: "Change a custom role", Can: RolesManage, Emits: api.Events(RoleUpdated.Type),
-		Doc: "Changes the named fields. The new rights count at once for everybody who has the role. A role that holds, or would hold, a permission that you do not hold is refused.",
+		Doc: "Changes the named fields. The new rights count at once for everybody who has the role. A role that holds, or would hold, a permission that you do not hold is refused. Who becomes a guest by it is taken off tasks, and as the owner off projects, that he does not see any more.",
 	}, f.updateRole)
 	api.Write(r, api.Op{
 		ID: "delete-role", Route: "DELETE /roles/{role_id}", Summary: "Delete a custom role", Can: RolesManage, Emits: api.Events(RoleDeleted.Type),

@@ -143,6 +143,11 @@ func (f *Feature) changeMe(ctx context.Context, match api.IfMatch, c change) (Us
 		if out = row; row == before { // nothing to change, so the version stays
 			return nil
 		}
+		if asked != nil && p != nil {
+			if err := p.holds(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if out, err = tenant.One[User](ctx, tx, updateUser, row.ID, row.Username, row.Locale, row.TimeZone, row.PendingEmail); err != nil || asked == nil {
 			return err
 		}
@@ -181,6 +186,20 @@ func (f *Feature) proveMe(ctx context.Context, password string) (*proof, error) 
 	return &p, nil
 }
 
+// holds refuses what another password has overtaken. The person's row is
+// locked.
+func (p *proof) holds(ctx context.Context, tx *tenant.GlobalTx) error {
+	_, err := tenant.Value[bool](ctx, tx, selectProved, p.ID, p.Hash)
+	if errors.Is(err, tenant.ErrNoRows) {
+		return passwordChanged()
+	}
+	return err
+}
+
+func passwordChanged() error {
+	return fault.Conflictf("password_changed", "The password was changed by somebody else just now. Try again with the new one.")
+}
+
 type changePasswordInput struct {
 	Body struct {
 		CurrentPassword string `json:"current_password" minLength:"1" maxLength:"128" format:"password" doc:"The password until now." example:"correct horse battery staple"`
@@ -199,24 +218,33 @@ func (f *Feature) changePassword(ctx context.Context, in *changePasswordInput) (
 		return api.None{}, err
 	}
 	return api.None{}, f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		if err := p.throttles.succeed(ctx, tx); err != nil {
-			return err
-		}
 		n, err := tenant.Exec(ctx, tx, changePassword, p.ID, p.Hash, hash)
 		if err != nil {
 			return err
 		}
+		// Asked after the wait for the person's row. A session that was ended
+		// meanwhile changes nothing any more.
+		if err := alive(ctx, tx, lockAlive); err != nil {
+			return err
+		}
 		if n == 0 {
-			return fault.Conflictf("password_changed", "The password was changed by somebody else just now. Try again with the new one.")
+			return passwordChanged()
+		}
+		if err := p.throttles.succeed(ctx, tx); err != nil {
+			return err
 		}
 		return f.afterPassword(ctx, tx, p.ID, c.Session, factPasswordChanged)
 	})
 }
 
 // afterPassword ends what the old password had opened, apart from the session
-// to keep, and tells the person.
+// to keep: sessions, links, and a new address that waits, for which another link
+// could be asked. It tells the person.
 func (f *Feature) afterPassword(ctx context.Context, tx *tenant.GlobalTx, user, keep id.ID, fact string) error {
 	if _, err := tenant.Exec(ctx, tx, revokeOtherSessions, user, keep); err != nil {
+		return err
+	}
+	if _, err := tenant.Exec(ctx, tx, withdrawAddress, user); err != nil {
 		return err
 	}
 	if _, err := tenant.Exec(ctx, tx, voidMailTokens, user); err != nil {
@@ -272,7 +300,7 @@ type sessionInput struct {
 
 func (f *Feature) revokeSession(ctx context.Context, tx *tenant.GlobalTx, in *sessionInput) (api.None, error) {
 	c := api.CallerOf(ctx)
-	if err := alive(ctx, tx); err != nil {
+	if err := alive(ctx, tx, selectAlive); err != nil {
 		return api.None{}, err
 	}
 	n, err := tenant.Exec(ctx, tx, revokeSession, in.Session, c.User)
@@ -288,7 +316,7 @@ func (f *Feature) revokeSession(ctx context.Context, tx *tenant.GlobalTx, in *se
 
 func (f *Feature) revokeOtherSessions(ctx context.Context, tx *tenant.GlobalTx, _ *struct{}) (api.None, error) {
 	c := api.CallerOf(ctx)
-	if err := alive(ctx, tx); err != nil {
+	if err := alive(ctx, tx, selectAlive); err != nil {
 		return api.None{}, err
 	}
 	if _, err := tenant.Exec(ctx, tx, revokeOtherSessions, c.User, c.Session); err != nil {
@@ -300,8 +328,8 @@ func (f *Feature) revokeOtherSessions(ctx context.Context, tx *tenant.GlobalTx, 
 
 // alive refuses a caller whose session is over. Operations of organisations
 // have the prologue for it; these have none.
-func alive(ctx context.Context, q tenant.Querier) error {
+func alive(ctx context.Context, q tenant.Querier, sql string) error {
 	c := api.CallerOf(ctx)
-	_, err := tenant.Value[bool](ctx, q, selectAlive, c.User, c.Session)
+	_, err := tenant.Value[bool](ctx, q, sql, c.User, c.Session)
 	return orUnauthenticated(err)
 }

@@ -123,6 +123,41 @@ func TestNewAddressIsWithdrawn(t *testing.T) {
 	b.login("ann@example.com", goodPassword)
 }
 
+// A thief who asked for an address of his own does not get it confirmed after
+// the password has changed: neither by the link nor by another one.
+func TestNewAddressEndsWithThePassword(t *testing.T) {
+	b := setup(t)
+	access, _ := b.person("ann@example.com")
+	password := goodPassword
+	for _, change := range []func(to string){
+		func(to string) {
+			b.post("/v1/auth/password-reset", "", m{"email": "ann@example.com"}).want(200)
+			b.post("/v1/auth/password-reset/confirm", "", m{"token": b.mailed("Choose a new password").token, "password": to}).want(200)
+		},
+		func(to string) {
+			b.post("/v1/users/me/password", access, m{"current_password": password, "password": to}).want(204)
+		},
+	} {
+		b.call(t, "PATCH", "/v1/users/me", access, m{"email": "thief@example.com", "current_password": password}).want(200)
+		link := b.mailed("Confirm your e-mail address")
+		if link.to != "thief@example.com" {
+			t.Fatalf("mailed to %s", link.to)
+		}
+		before := b.get("/v1/users/me", access).want(200)
+		change(password + "!")
+		password += "!"
+		access, _ = b.login("ann@example.com", password)
+		if r := b.get("/v1/users/me", access).want(200); r.body["pending_email"] != nil || r.body["version"] == before.body["version"] {
+			t.Errorf("still waits: %s", r.raw)
+		}
+		b.post("/v1/auth/confirm-email", "", m{"token": link.token}).want(422, "token_invalid")
+		b.post("/v1/auth/confirm-email/resend", access, nil).want(200)
+	}
+	if n := b.number(`select count(*) from mail_tokens where email = 'thief@example.com'`); n != 2 {
+		t.Errorf("%d links for the thief", n)
+	}
+}
+
 func TestNewAddressThatIsTakenMeanwhile(t *testing.T) {
 	b := setup(t)
 	access, _ := b.person("ann@example.com")

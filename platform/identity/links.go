@@ -110,12 +110,12 @@ func (f *Feature) addressChanged(ctx context.Context, tx *tenant.GlobalTx, old p
 
 func (f *Feature) resendConfirmation(ctx context.Context, tx *tenant.GlobalTx, _ *struct{}) (Message, error) {
 	c := api.CallerOf(ctx)
-	if err := alive(ctx, tx); err != nil {
-		return Message{}, err
-	}
 	who, err := tenant.One[person](ctx, tx, lockPerson, c.User)
 	if err != nil {
 		return Message{}, orUnauthenticated(err)
+	}
+	if err := alive(ctx, tx, selectAlive); err != nil { // after the wait for a reset, if there was one
+		return Message{}, err
 	}
 	switch {
 	case who.Pending != nil:

@@ -105,17 +105,24 @@ func (f *Feature) prove(ctx context.Context, emailKey, password string, find fun
 	if err != nil {
 		return p, err
 	}
+	return p, f.verify(ctx, &p, emailKey, password)
+}
+
+// verify holds the password against the hash that was read. Whatever is done on
+// the strength of it must ask in its own transaction whether the hash is still
+// the person's: another password may come while this takes its time.
+func (f *Feature) verify(ctx context.Context, p *proof, emailKey, password string) error {
 	ok, outdated, err := f.hasher.verify(ctx, p.Hash, password)
 	if err != nil {
-		return p, err
+		return err
 	}
 	if p.outdated = outdated; !ok {
 		if err := f.noteDenied(ctx, p.ID, emailKey); err != nil {
-			return p, err
+			return err
 		}
-		return p, wrongCredentials()
+		return wrongCredentials()
 	}
-	return p, nil
+	return nil
 }
 
 type loginInput struct {
@@ -136,33 +143,55 @@ func (f *Feature) login(ctx context.Context, in *loginInput) (TokenPair, error) 
 	if err != nil {
 		return TokenPair{}, err
 	}
-	stronger := ""
-	if p.outdated {
-		if stronger, err = f.hasher.hash(ctx, in.Body.Password); err != nil {
+	for range 3 {
+		session, fam, err := f.begin(ctx, p, in.Body.Password)
+		if err == nil {
+			return f.pair(ctx, session, fam)
+		}
+		if !errors.Is(err, tenant.ErrNoRows) {
+			return TokenPair{}, err
+		}
+		// The hash is another one by now. It may be of the same password, made
+		// again by a log-in at the same time, so the new one decides.
+		p.credential, err = tenant.One[credential](ctx, f.db.Global(), selectCredentialByKey, addr.key)
+		if err != nil && !errors.Is(err, tenant.ErrNoRows) {
+			return TokenPair{}, err
+		}
+		if err := f.verify(ctx, &p, addr.key, in.Body.Password); err != nil {
 			return TokenPair{}, err
 		}
 	}
-	session, nonce, expires := id.New(), newNonce(), time.Time{}
-	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) (err error) {
-		if err := p.throttles.succeed(ctx, tx); err != nil {
-			return err
+	return TokenPair{}, wrongCredentials()
+}
+
+// begin starts a session. ErrNoRows says that the hash of the proof is not the
+// person's any more. The person's row is locked before the counters, as a reset
+// does it.
+func (f *Feature) begin(ctx context.Context, p proof, password string) (session id.ID, fam family, err error) {
+	hash := p.Hash
+	if p.outdated {
+		if hash, err = f.hasher.hash(ctx, password); err != nil {
+			return session, fam, err
 		}
-		if stronger != "" {
-			if _, err := tenant.Exec(ctx, tx, changePassword, p.ID, p.Hash, stronger); err != nil {
+	}
+	session, fam = id.New(), family{User: p.ID, Nonce: newNonce(), Generation: 1}
+	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) (err error) {
+		if p.outdated {
+			if _, err := tenant.Value[id.ID](ctx, tx, changePassword, p.ID, p.Hash, hash); err != nil {
 				return err
 			}
 		}
-		expires, err = tenant.Value[time.Time](ctx, tx, insertSession, session, p.ID, nonce, api.UserAgent(ctx), api.SourceAddress(ctx))
+		fam.Expires, err = tenant.Value[time.Time](ctx, tx, insertSession, session, p.ID, fam.Nonce, api.UserAgent(ctx), api.SourceAddress(ctx), hash)
 		if err != nil {
+			return err
+		}
+		if err := p.throttles.succeed(ctx, tx); err != nil {
 			return err
 		}
 		_, err = f.note(ctx, tx, factLogin, p.ID, "")
 		return err
 	})
-	if err != nil {
-		return TokenPair{}, err
-	}
-	return f.pair(ctx, session, family{User: p.ID, Nonce: nonce, Generation: 1, Expires: expires})
+	return session, fam, err
 }
 
 // pair makes the tokens of a generation.

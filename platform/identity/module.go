@@ -182,7 +182,7 @@ func (f *Feature) authOperations(r *api.Router) {
 		ID: "confirm-password-reset", Route: "POST /auth/password-reset/confirm", Access: api.Public, Secret: true, Status: 200,
 		Errors:  []string{"422 token_invalid"},
 		Summary: "Set a new password with a mailed token",
-		Doc:     "Sets the password, confirms the address and ends every session of the person.",
+		Doc:     "Sets the password, confirms the address, withdraws a new one that waits and ends every session of the person.",
 	}, f.reset)
 	api.Global(r, api.Op{
 		ID: "confirm-email", Route: "POST /auth/confirm-email", Access: api.Public, Secret: true, Status: 200,
@@ -205,13 +205,13 @@ func (f *Feature) accountOperations(r *api.Router) {
 	}, f.getMe)
 	api.Call(r, api.Op{
 		ID: "replace-me", Route: "PUT /users/me", Access: api.SignedIn, Secret: true,
-		Errors:  []string{"412 version_conflict", "429 rate_limited"},
+		Errors:  []string{"409 password_changed", "412 version_conflict", "429 rate_limited"},
 		Summary: "Replace the own account",
 		Doc:     "Sets every field that a person may change. A new address waits for its confirmation and needs current_password.",
 	}, f.replaceMe)
 	api.Call(r, api.Op{
 		ID: "update-me", Route: "PATCH /users/me", Access: api.SignedIn, Secret: true,
-		Errors:  []string{"412 version_conflict", "429 rate_limited"},
+		Errors:  []string{"409 password_changed", "412 version_conflict", "429 rate_limited"},
 		Summary: "Change the own account",
 		Doc:     "Sets the named fields only. A new address waits for its confirmation and needs current_password.",
 	}, f.updateMe)
@@ -219,7 +219,7 @@ func (f *Feature) accountOperations(r *api.Router) {
 		ID: "change-password", Route: "POST /users/me/password", Access: api.SignedIn, Secret: true, Status: 204,
 		Errors:  []string{"409 password_changed", "429 rate_limited"},
 		Summary: "Change the own password",
-		Doc:     "Needs the current one. Every other session ends, and a mail tells the person.",
+		Doc:     "Needs the current one. Every other session ends, a new e-mail address that waits is withdrawn, and a mail tells the person.",
 	}, f.changePassword)
 	api.GlobalRead(r, api.Op{
 		ID: "list-sessions", Route: "GET /users/me/sessions", Access: api.SignedIn,

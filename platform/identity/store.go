@@ -12,7 +12,9 @@ const (
 	// A person is read through the session, so that a revoked one reads nothing.
 	selectMe = `select ` + userCols + ` from users u join sessions s on s.user_id = u.id
 		where u.id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > now()`
-	lockMe     = selectMe + ` for update of u`
+	// The session is locked too: who waits for the person's row looks at both
+	// again, as they are after the wait.
+	lockMe     = selectMe + ` for update of u for share of s`
 	updateUser = `update users u set username = $2, locale = $3, time_zone = $4, pending_email = $5, version = version + 1
 		where u.id = $1 returning ` + userCols
 	confirmAddress = `update users set email = $2, email_key = $3, email_verified_at = now(), version = version + 1,
@@ -20,6 +22,7 @@ const (
 		where id = $1 and (email = $2 or pending_email = $2) returning id`
 	lockPerson  = `select id, email, email_verified_at is not null as email_verified, pending_email from users where id = $1 for update`
 	selectAlive = `select true from sessions where user_id = $1 and id = $2 and revoked_at is null and expires_at > now()`
+	lockAlive   = selectAlive + ` for share`
 	unlock      = `update users set password_hash = $2 where email_key = $1 returning id`
 	setOperator = `update users set operator = true, version = version + 1 where email_key = $1 returning id`
 
@@ -28,13 +31,21 @@ const (
 		where u.id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > now()`
 	// The old hash makes sure that of two changes at once one is refused.
 	changePassword = `update users set password_hash = $3 where id = $1 and password_hash = $2 returning id`
-	resetPassword  = `update users set password_hash = $2, version = version + (email_verified_at is null)::int,
+	// Asked of a row that is locked.
+	selectProved = `select true from users where id = $1 and password_hash = $2`
+	// What somebody with the old password asked for is not confirmed by the new one.
+	withdrawAddress = `update users set pending_email = null, version = version + 1 where id = $1 and pending_email is not null`
+	resetPassword   = `update users set password_hash = $2, version = version + (email_verified_at is null)::int,
 		email_verified_at = coalesce(email_verified_at, now()) where id = $1 returning id`
 )
 
 const (
+	// The hash $6 is the one that the password was held against. A change of it
+	// that is under way is waited for, and one that comes after finds the session.
 	insertSession = `insert into sessions (id, user_id, nonce, user_agent, source_address, expires_at)
-		values ($1, $2, $3, $4, $5, now() + interval '90 days') returning expires_at`
+		select $1, u.id, $3, $4, $5, now() + interval '90 days' from users u where u.id = $2 and u.password_hash = $6
+		for share of u
+		returning expires_at`
 	// live: neither revoked nor over; graceful: its last rotation is so young
 	// that the answer may have got lost.
 	selectRefresh = `select user_id, nonce, generation, expires_at,

@@ -44,11 +44,11 @@ func (f *Feature) sendInvitation(ctx context.Context, db *tenant.DB, s tenant.Sc
 	link := strings.TrimRight(f.PublicURL, "/") + "/invitations/accept#token=" + token
 	err = f.Mail.Send(ctx, mail.Message{
 		To:      l.Email,
-		Subject: "Invitation to " + l.Organization,
+		Subject: "Invitation to " + harmless(l.Organization),
 		ID:      "invitation-" + s.RequestID, // the job's: a repeat of the job is the same mail
 		Text: fmt.Sprintf("%s invites you to join the organisation %s with the role %s.\n\nAccept the invitation here:\n%s\n\n"+
 			"It is for this address alone and ends on %s. If you did not expect it, ignore this mail.\n",
-			l.Inviter, l.Organization, l.Role, link, l.ExpiresAt.UTC().Format("2 January 2006 at 15:04 UTC")),
+			quoted(l.Inviter), quoted(l.Organization), l.Role, link, l.ExpiresAt.UTC().Format("2 January 2006 at 15:04 UTC")),
 	})
 	if err != nil && !mail.Temporary(err) {
 		return jobs.Cancel(err)

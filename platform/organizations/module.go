@@ -94,6 +94,7 @@ func (f *Feature) Module() module.Module {
 			jobs.Work(mailInvitation, f.sendInvitation),
 			jobs.Work(purge, f.purgeOne),
 			jobs.Clock("organizations.purge-due", purgeEvery, f.purgeDue),
+			jobs.Clock("organizations.purge-sends", purgeEvery, f.purgeOldSends),
 		},
 	}
 }
@@ -139,7 +140,7 @@ func (f *Feature) memberOperations(r *api.Router) {
 	}, f.getMember)
 	api.Write(r, api.Op{
 		ID: "update-member", Route: "PATCH /members/{user_id}", Summary: "Change a member's role", Can: MembersManage, Emits: api.Events(MemberChanged.Type),
-		Doc:    "Gives a member another role, which counts at once. You must hold all that the old and the new role hold; only owners make and unmake owners.",
+		Doc:    "Gives a member another role, which counts at once. Who becomes a guest is taken off tasks, and as the owner off projects, that he does not see any more. You must hold all that the old and the new role hold; only owners make and unmake owners.",
 		Errors: []string{"409 last_owner"},
 	}, f.updateMember)
 	api.Write(r, api.Op{
@@ -156,8 +157,9 @@ func (f *Feature) invitationOperations(r *api.Router) {
 	}, f.listInvitations)
 	api.Write(r, api.Op{
 		ID: "create-invitation", Route: "POST /invitations", Summary: "Invite somebody", Can: MembersManage, Emits: api.Events(InvitationCreated.Type),
-		Doc:    "Mails an invitation that can be accepted once within seven days, by the person with that address. You must hold all that the role holds.",
-		Errors: []string{"409 already_member", "409 invitation_pending"},
+		Doc: "Mails an invitation that can be accepted once within seven days, by the person with that address. You must hold all that the role holds. " +
+			"An address gets 5 invitations an hour at most; a person sends 100 a day, or 20 while his own address is not confirmed, an organisation 300.",
+		Errors: []string{"409 already_member", "409 invitation_pending", "429 rate_limited"},
 	}, f.invite)
 	api.Read(r, api.Op{
 		ID: "get-invitation", Route: "GET /invitations/{invitation_id}", Summary: "Read an invitation", Can: MembersManage,
@@ -169,8 +171,8 @@ func (f *Feature) invitationOperations(r *api.Router) {
 	}, f.revokeInvitation)
 	api.Write(r, api.Op{
 		ID: "resend-invitation", Route: "POST /invitations/{invitation_id}/resend", Summary: "Send an invitation again", Can: MembersManage, Status: 200,
-		Doc:   "Mails a new link, good for another seven days; the one before is dead. You must hold all that the role holds.",
-		Emits: api.Events(InvitationResent.Type), Errors: []string{"409 invitation_used", "409 invitation_revoked"},
+		Doc:   "Mails a new link, good for another seven days; the one before is dead. You must hold all that the role holds. It counts as an invitation sent.",
+		Emits: api.Events(InvitationResent.Type), Errors: []string{"409 invitation_used", "409 invitation_revoked", "429 rate_limited"},
 	}, f.resendInvitation)
 	api.Global(r, api.Op{
 		ID: "accept-invitation", Route: "POST /invitations/accept", Summary: "Accept an invitation", Access: api.SignedIn, Status: 200, Secret: true,

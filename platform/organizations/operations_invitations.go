@@ -84,7 +84,7 @@ func (f *Feature) invite(ctx context.Context, tx *tenant.Tx, in *createInvitatio
 	if err != nil {
 		return Invitation{}, err
 	}
-	if err := mailInvitation.Enqueue(ctx, f.Queue, tx, mailArgs{i.ID}); err != nil {
+	if err := f.send(ctx, tx, i.ID, key); err != nil {
 		return Invitation{}, err
 	}
 	return i, InvitationCreated.Emit(ctx, tx, i)
@@ -113,7 +113,11 @@ func (f *Feature) resendInvitation(ctx context.Context, tx *tenant.Tx, in *chang
 	if err := f.mayGive(ctx, tx, i.Role); err != nil {
 		return Invitation{}, err
 	}
-	if err := mailInvitation.Enqueue(ctx, f.Queue, tx, mailArgs{i.ID}); err != nil {
+	_, key, err := parseAddress(i.Email)
+	if err != nil {
+		return Invitation{}, err
+	}
+	if err := f.send(ctx, tx, i.ID, key); err != nil {
 		return Invitation{}, err
 	}
 	return i, InvitationResent.Emit(ctx, tx, i)

@@ -54,7 +54,7 @@ func roomFor(ctx context.Context, tx tenant.Querier, person id.ID, more int) err
 	}
 	n, err := tenant.Value[int](ctx, tx, countAll, person)
 	if err == nil && n+more > maxOrganizations {
-		err = fault.Conflictf("organization_limit", "A person belongs to %d organisations at most. Leave one first.", maxOrganizations)
+		err = fault.Conflictf("organization_limit", "A person belongs to %d organisations at most. One in the bin counts until it is gone for good, 31 days after it was deleted. Leave one that is not in the bin first.", maxOrganizations)
 	}
 	return err
 }

@@ -104,3 +104,23 @@ func TestParseAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestQuotedNamesLeadNowhere(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"Acme":                          "“Acme”",
+		"Müller & Söhne GmbH, Inc. 2":   "“Müller & Söhne GmbH, Inc. 2”",
+		"Booking.com":                   "“Booking. com”",
+		"https://evil.example/login?x":  "“https evil. example login?x”",
+		"www.evil.example":              "“www. evil. example”",
+		"a＠b write to ann@evil.example": "“a b write to ann evil. example”",
+		"evil。example 1.2.3.4":          "“evil. example 1. 2. 3. 4”",
+		"x” wrote Guildhall “":          "“x wrote Guildhall”",
+		"a\u202eb\u200bc":               "“a b c”",
+		strings.Repeat("ä", 65):         "“" + strings.Repeat("ä", 64) + "…”",
+	} {
+		if got := quoted(in); got != want {
+			t.Errorf("quoted(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work"
 )
 
 // TaskStates is what this feature needs of tasks, in the transaction in which
@@ -98,8 +99,11 @@ func (f *Feature) Module() module.Module {
 		},
 		Events: api.Events(Created.Type, Updated.Type, Archived.Type, Unarchived.Type, Deleted.Type, Restored.Type,
 			MemberAdded.Type, MemberChanged.Type, MemberRemoved.Type, StatesChanged.Type, Purged.Type),
-		Listeners: []event.Listener{{Name: "projects.lost_owners", Types: []string{"member.removed"}, Hear: f.hearRemoved}},
-		Jobs:      []jobs.Definition{f.purgeJob(), f.purgeClock(), jobs.Work(tellLost, tellOfLost)},
+		Listeners: []event.Listener{
+			{Name: "projects.lost_owners", Types: []string{"member.removed"}, Hear: f.hearRemoved},
+			{Name: "projects.owning_guests", Types: work.SightEvents(), Hear: f.hearSightLost},
+		},
+		Jobs: []jobs.Definition{f.purgeJob(), f.purgeClock(), jobs.Work(tellLost, tellOfLost), jobs.Work(releaseGuests, releaseOfGuests)},
 	}
 }
 

@@ -30,6 +30,9 @@ func (s WorkflowState) Location() string {
 	return "/v1/projects/" + s.ProjectID.String() + "/states/" + s.Key
 }
 
+// OfProjects implements api.OfProjects.
+func (s WorkflowState) OfProjects() []id.ID { return []id.ID{s.ProjectID} }
+
 // ProjectStates is the whole workflow of a project; its event carries it.
 type ProjectStates struct {
 	ProjectID id.ID           `json:"project_id"`

@@ -81,13 +81,15 @@ const (
 		where p.id = $1 and p.version = $9 and p.deleted_at is null
 		returning ` + dataCols
 
-	// No row means that there is no owner or that he still sees the project.
-	releaseOwner = `update projects p set owner_id = null, version = p.version + 1, updated_at = now()
-		where p.id = $1 and p.owner_id is not null and not exists (select from members mb
+	ownerSees = `exists (select from members mb
 			left join project_members m on m.tenant_id = mb.tenant_id and m.project_id = p.id and m.user_id = mb.user_id
 			left join roles r on r.tenant_id = mb.tenant_id and r.key = mb.role
 			where mb.tenant_id = p.tenant_id and mb.user_id = p.owner_id
-			and (m.role is not null or p.visibility = 'open' and mb.role <> 'guest' and r.guest is not true))
+			and (m.role is not null or p.visibility = 'open' and mb.role <> 'guest' and r.guest is not true))`
+
+	// No row means that there is no owner or that he still sees the project.
+	releaseOwner = `update projects p set owner_id = null, version = p.version + 1, updated_at = now()
+		where p.id = $1 and p.owner_id is not null and not ` + ownerSees + `
 		returning ` + dataCols
 
 	trashProject = `update projects p set deleted_at = now(), deleted_by = $3, version = p.version + 1, updated_at = now()

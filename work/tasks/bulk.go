@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -19,12 +20,25 @@ type BulkResults struct {
 	Results []BulkResult `json:"results" nullable:"false" maxItems:"500" doc:"One for each task id, in their order."`
 }
 
+// OfProjects implements api.OfProjects.
+func (r BulkResults) OfProjects() []id.ID {
+	seen := map[id.ID]bool{}
+	for _, one := range r.Results {
+		if !one.project.IsZero() {
+			seen[one.project] = true
+		}
+	}
+	return slices.Collect(maps.Keys(seen))
+}
+
 // BulkResult is what became of one task.
 type BulkResult struct {
 	ID     id.ID      `json:"id" doc:"The task."`
 	Status int        `json:"status" minimum:"200" maximum:"599" example:"200" doc:"The HTTP status that the same change of this task alone would have."`
 	Task   *Task      `json:"task,omitempty" doc:"The task after the change; on a dry run as it would be."`
 	Error  *BulkError `json:"error,omitempty" doc:"Why it was not changed."`
+
+	project id.ID // nil where the caller does not see the task
 }
 
 // BulkError is why one task was not changed.
@@ -59,9 +73,12 @@ func (f *Feature) bulk(ctx context.Context, tx *tenant.Tx, in *bulkTasks) (BulkR
 	}
 	done := make(map[id.ID]BulkResult, len(sorted))
 	for _, t := range sorted {
-		if done[t], err = f.bulkOne(ctx, tx, t, rows, in); err != nil {
+		one, err := f.bulkOne(ctx, tx, t, rows, in)
+		if err != nil {
 			return BulkResults{}, err
 		}
+		one.project = rows[t].ProjectID
+		done[t] = one
 	}
 	out := BulkResults{Results: make([]BulkResult, len(in.Body.TaskIDs))}
 	for i, t := range in.Body.TaskIDs {

@@ -22,7 +22,10 @@ const (
 	join project_sight a on a.tenant_id = t.tenant_id and a.project_id = t.project_id
 	where t.project_id = $1 and t.assigned_to_id is not null and not ` + carriedAssignable + `
 	order by t.id limit $2 for no key update of t
-), changed as (
+), ` + unassignRows
+
+	// unassignRows goes on from the tasks that are lost.
+	unassignRows = `changed as (
 	update tasks t set assigned_to_id = null, version = t.version + 1, updated_at = now(),
 		field_versions = t.field_versions || jsonb_build_object('assigned_to_id', t.version + 1)
 	from lost where t.id = lost.id
@@ -48,7 +51,7 @@ func takeOffAll(ctx context.Context, db *tenant.DB, s tenant.Scope, a unassignAr
 	for {
 		n := 0
 		err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
-			n, err = takeOff(ctx, tx, a.ProjectID)
+			n, err = takeOff(ctx, tx, unassignLost, a.ProjectID, unassignBatch)
 			return err
 		})
 		if err != nil {
@@ -65,8 +68,8 @@ func takeOffAll(ctx context.Context, db *tenant.DB, s tenant.Scope, a unassignAr
 
 // takeOff does one batch and tells of each task that is not in the trash. It
 // returns how many they were.
-func takeOff(ctx context.Context, tx *tenant.Tx, project id.ID) (int, error) {
-	rows, err := tenant.List[takenOff](ctx, tx, unassignLost, project, unassignBatch)
+func takeOff(ctx context.Context, tx *tenant.Tx, sql string, args ...any) (int, error) {
+	rows, err := tenant.List[takenOff](ctx, tx, sql, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -140,7 +143,8 @@ func purgeOf(ctx context.Context, db *tenant.DB, org id.ID) (done bool, err erro
 
 func (f *Feature) jobs() []jobs.Definition {
 	return []jobs.Definition{
-		jobs.Work(rebalance, f.shorten), jobs.Work(unassign, takeOffAll), jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge),
+		jobs.Work(rebalance, f.shorten), jobs.Work(unassign, takeOffAll), jobs.Work(unassignGuests, takeOffGuests),
+		jobs.Work(tellLost, tellOfLost), jobs.Clock("tasks.purge", time.Hour, purge),
 	}
 }
 

@@ -18,7 +18,7 @@ const selectAstray = `select t.title || ' ' || t.labels::text from tasks t
 join project_states s on s.tenant_id = t.tenant_id and s.project_id = t.project_id and s.key = t.status
 where t.state_group <> s.state_group
 or t.labels is distinct from coalesce((select array_agg(l.name order by l.name_key) from task_labels tl join labels l on l.tenant_id = tl.tenant_id and l.id = tl.label_id
-	where tl.tenant_id = t.tenant_id and tl.task_id = t.id), '{}')`
+	where tl.tenant_id = t.tenant_id and tl.project_id = t.project_id and tl.task_id = t.id), '{}')`
 
 func (s *site) astray() []string {
 	s.t.Helper()

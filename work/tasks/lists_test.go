@@ -2,9 +2,12 @@ package tasks
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/id"
@@ -203,4 +206,70 @@ func TestLabels(t *testing.T) {
 	if got := s.get(made.ID); !slices.Equal(got.Labels, []string{"two"}) || got.Version != 3 {
 		t.Errorf("after the deletion: %+v", got)
 	}
+}
+
+// TestLabelFilterGoesByTheKeys counts the pages that a filter by label looks at
+// where thousands of tasks carry one: a few for each task at most, before the
+// planner knows what the tables hold and after.
+func TestLabelFilterGoesByTheKeys(t *testing.T) {
+	t.Parallel()
+	const many = 3000
+	s := newSite(t)
+	bug := id.New()
+	s.must(s.robot, `insert into tasks (tenant_id, id, project_id, number, title, status, state_group, position, created_by_kind)
+select $1, gen_random_uuid(), $2, n, 'x', 'pending', 'unstarted', lpad(n::text, 8, '0') || '1', 'system' from generate_series(1, $3::int) n`, s.org, s.web, many)
+	s.must(s.robot, `insert into labels (tenant_id, project_id, id, name, name_key) values ($1, $2, $3, 'bug', 'bug'), ($1, $2, $4, 'rare', 'rare')`, s.org, s.web, bug, id.New())
+	s.must(s.robot, `insert into task_labels (tenant_id, project_id, task_id, label_id) select tenant_id, project_id, id, $2 from tasks where tenant_id = $1`, s.org, bug)
+	for _, planner := range []string{"without figures", "with figures"} {
+		if planner == "with figures" {
+			s.analyze()
+		}
+		for _, name := range []string{"bug", "rare", "nowhere"} {
+			var sel selection
+			if err := sel.filter(Filters{Label: []string{name}}, s.ann); err != nil {
+				t.Fatal(err)
+			}
+			for what, sql := range map[string]string{
+				"total": countTasks + sel.where(),
+				"page":  selectTasks + sel.where() + orderBy([]api.Sort{{Field: "created_at", Desc: true}}) + slice(51, 0),
+			} {
+				if pages := s.pages(sql, sel.args...); pages > 10*many {
+					t.Errorf("%s: the %s of what carries %s looks at %d pages for %d tasks", planner, what, name, pages, many)
+				}
+			}
+		}
+	}
+}
+
+// analyze lets the planner know what the tables hold, as its owner may.
+func (s *site) analyze() {
+	s.t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, s.data.SuperURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, `analyze guildhall.tasks, guildhall.labels, guildhall.task_labels, guildhall.projects`); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// pages is how many pages of the database a statement looks at, as ann.
+func (s *site) pages(sql string, args ...any) int {
+	s.t.Helper()
+	lines, err := tenant.Values[[]byte](context.Background(), s.db.View(s.member), `explain (analyze, buffers, timing off, format json) `+sql, args...)
+	if err != nil || len(lines) != 1 {
+		s.t.Fatalf("%s: %v", sql, err)
+	}
+	var out []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	if err := json.Unmarshal(lines[0], &out); err != nil || len(out) != 1 {
+		s.t.Fatalf("%s: %v", lines[0], err)
+	}
+	return out[0].Plan.Hit + out[0].Plan.Read
 }

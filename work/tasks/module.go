@@ -11,6 +11,7 @@ import (
 	"github.com/guildhall-dev/guildhall/module"
 	"github.com/guildhall-dev/guildhall/plugins"
 	"github.com/guildhall-dev/guildhall/tenant"
+	"github.com/guildhall-dev/guildhall/work"
 )
 
 // The permissions of tasks. What a person may do in which project is a second
@@ -50,6 +51,7 @@ func (f *Feature) Module() module.Module {
 		Listeners: []event.Listener{
 			{Name: "tasks.watch_commenters", Types: []string{"comment.created"}, Hear: watchCommenters},
 			{Name: "tasks.lost_assignees", Types: []string{"member.removed"}, Hear: f.hearRemoved},
+			{Name: "tasks.assigned_guests", Types: work.SightEvents(), Hear: f.hearSightLost},
 		},
 		Jobs:   f.jobs(),
 		Points: []*plugins.Point{WillCreate.Point, WillChange.Point},
@@ -104,7 +106,7 @@ func (f *Feature) operations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "update-tasks", Route: "POST /tasks/bulk", Can: Write, Status: 200, Summary: "Change many tasks",
 		Doc:   "Up to 500 tasks, each on its own: the answer says for each whether it was changed or why not. A dry run changes nothing.",
-		Emits: api.Events(Updated.Type), Errors: plugins.Asked(),
+		Emits: api.Events(Updated.Type), Errors: plugins.Asked("404 not_found"),
 	}, f.bulk, f.askBulk)
 	f.watcherOperations(r)
 	f.labelOperations(r)

@@ -54,11 +54,15 @@ join lateral (select s.key, s.state_group from project_states s
 		when s.state_group = old.state_group then 1 when s.is_default then 2 else 3 end, s.position, s.key limit 1) s on true
 where t.tenant_id = old.tenant_id and t.id = m.id`
 
-	carriedAssignable = `exists (select from projects p
+	// assigneeSees says whether the assignee of t sees the project that is named
+	// next.
+	assigneeSees = `exists (select from projects p
 	join members mb on mb.tenant_id = p.tenant_id
 	left join project_members pm on pm.tenant_id = p.tenant_id and pm.project_id = p.id and pm.user_id = mb.user_id
 	left join roles r on r.tenant_id = mb.tenant_id and r.key = mb.role
-	where p.id = $1 and mb.user_id = t.assigned_to_id and (pm.role is not null or p.visibility = 'open' and mb.role <> 'guest' and r.guest is not true))`
+	where mb.user_id = t.assigned_to_id and (pm.role is not null or p.visibility = 'open' and mb.role <> 'guest' and r.guest is not true) and p.id = `
+
+	carriedAssignable = assigneeSees + `$1)`
 
 	selectState = `select exists (select from project_states s where s.project_id = $1 and s.key = $2)`
 )

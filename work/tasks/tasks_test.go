@@ -395,3 +395,24 @@ func TestALostReferenceMakesANewVersion(t *testing.T) {
 		t.Errorf("a stale patch of what was lost: %v", err)
 	}
 }
+
+// Very many tasks are taken off a guest in slices.
+func TestGuestLosesManyTasks(t *testing.T) {
+	t.Parallel()
+	const many = 2*unassignBatch + 1
+	s := newSite(t)
+	s.must(s.robot, `insert into tasks (tenant_id, id, project_id, number, title, status, state_group, position, created_by_kind, assigned_to_id)
+select $1, gen_random_uuid(), $2, n, 'x', 'pending', 'unstarted', lpad(n::text, 8, '0') || '1', 'system', $4 from generate_series(1, $3::int) n`, s.org, s.ops, many, s.bob)
+	s.must(s.robot, `update members set role = 'guest' where user_id = $1`, s.bob)
+	if err := takeOffGuests(context.Background(), s.db, s.robot, unseenArgs{UserID: &s.bob}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := tenant.Value[int64](context.Background(), s.db.View(s.robot), `select count(*) from tasks where assigned_to_id = $1`, s.bob)
+	if err != nil || left != 0 {
+		t.Errorf("%d tasks are his still, %v", left, err)
+	}
+	told, err := tenant.Value[int64](context.Background(), s.db.View(s.robot), `select count(*) from event_log where type = 'task.updated'`)
+	if err != nil || told != many {
+		t.Errorf("%d events, %v", told, err)
+	}
+}
