@@ -34,6 +34,8 @@ type Type struct {
 	Internal bool   // audit only: not numbered, not sent anywhere
 	Version  int    // of the data; 1, and one more with each revision
 	Data     reflect.Type
+	// Family is set for a type that stands for many: the pattern of their names.
+	Family string
 
 	Revisions []Revision // oldest first
 }
@@ -56,6 +58,14 @@ func Define[T Subjected](name, doc string) Of[T] {
 	return Of[T]{&Type{Name: name, Doc: doc, Subject: subjectOf(name), Version: 1, Data: reflect.TypeFor[T]()}}
 }
 
+// DefineFamily defines a public event that stands for many, which are told apart
+// by names that fit the pattern; EmitAs says which.
+func DefineFamily[T Subjected](name, pattern, doc string) Of[T] {
+	e := Define[T](name, doc)
+	e.Family = pattern
+	return e
+}
+
 // DefineInternal defines an event that only the audit log shows.
 func DefineInternal[T Subjected](name, doc string) Of[T] {
 	e := Define[T](name, doc)
@@ -75,7 +85,7 @@ func subjectOf(name string) string {
 // Event is one entry of the log, as the feed, webhooks and plugins show it.
 type Event struct {
 	ID             id.ID           `db:"id" json:"id" doc:"Also the webhook-id of every delivery of it."`
-	Type           string          `db:"type" json:"type" maxLength:"100" pattern:"^[a-z_]+\\.[a-z_.]+$" example:"task.created"`
+	Type           string          `db:"type" json:"type" maxLength:"100" pattern:"^[a-z_]+\\.[a-z0-9_.]+$" example:"task.created"`
 	Timestamp      time.Time       `db:"occurred_at" json:"timestamp"`
 	OrganizationID id.ID           `db:"tenant_id" json:"organization_id"`
 	Sequence       *int64          `db:"sequence" json:"sequence" minimum:"1" maximum:"9007199254740991" doc:"Number in the organisation's public log, without gaps; null for internal events."`

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -128,7 +129,9 @@ func (v *Validator) CheckEvent(body []byte) error {
 	e, _ := value.(object)
 	name, _ := e["type"].(string)
 	if sub(v.doc, "webhooks")[name] == nil {
-		return fmt.Errorf("the document has no event %q", name)
+		if name = v.family(name); name == "" {
+			return fmt.Errorf("the document has no event %q", e["type"])
+		}
 	}
 	if intOf(e["schema_version"]) < intOf(sub(sub(v.event(name), "properties"), "schema_version")["const"]) {
 		return events.Check(body)
@@ -164,4 +167,19 @@ func (v *Validator) CheckEvent(body []byte) error {
 // event is the schema of a type in the document.
 func (v *Validator) event(name string) object {
 	return resolve(v.doc, sub(eventMedia(v.doc, name), "schema"))
+}
+
+// family is the event of the document that stands for a name, "" if there is
+// none.
+func (v *Validator) family(name string) string {
+	for _, known := range sorted(sub(v.doc, "webhooks")) {
+		pattern, _ := sub(sub(v.event(known), "properties"), "type")["pattern"].(string)
+		if pattern == "" {
+			continue
+		}
+		if ok, err := regexp.MatchString(pattern, name); err == nil && ok {
+			return known
+		}
+	}
+	return ""
 }

@@ -51,6 +51,9 @@ func (g *generator) envelope(e *event.Type) object {
 	common := g.resolve(ref("schemas", "Event"))
 	props := maps.Clone(sub(common, "properties"))
 	props["type"] = object{"type": "string", "const": e.Name}
+	if e.Family != "" {
+		props["type"] = object{"type": "string", "pattern": e.Family, "maxLength": 100, "examples": []any{e.Subject + ".chat.message_posted"}}
+	}
 	sequence := maps.Clone(sub(props, "sequence"))
 	sequence["type"] = "integer"
 	sequence["description"] = "Number in the organisation's public log, without gaps."

@@ -351,7 +351,7 @@ func (e Emitted) EventSubject() event.Subject { return event.Subject{ID: e.Insta
 
 // Happened is what plugins emit. In the log each has a type of its own,
 // plugin.<plugin id>.<name>.
-var Happened = event.Define[Emitted]("plugin.event", "A plugin tells of something; its type is plugin.<plugin id>.<name>, as the plugin's manifest declares.")
+var Happened = event.DefineFamily[Emitted]("plugin.event", `^plugin\.[a-z_]+\.[a-z][a-z0-9_]*$`, "A plugin tells of something; its type is plugin.<plugin id>.<name>, as the plugin's manifest declares.")
 
 // Enqueue implements pluginpb.HostServer.
 func (s *hostServer) Enqueue(ctx context.Context, in *pluginpb.EnqueueRequest) (*pluginpb.EnqueueResponse, error) {

@@ -12,6 +12,7 @@ import (
 // after them.
 var also = map[string][]string{
 	"members.manage": {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
+	"plugins.read":   {"plugin_installation"},
 	"tasks.read":     {"label"},
 	"webhooks.read":  {"webhook_endpoint", "webhook_key"},
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,11 +89,27 @@ func withoutRepeats(types []string) []string {
 func checkEventTypes(public []*event.Type, names []string) error {
 	known := selectors(public)
 	for i, n := range names {
-		if _, ok := slices.BinarySearch(known, n); !ok {
+		if _, ok := slices.BinarySearch(known, n); !ok && !ofFamily(public, n) {
 			return unknownType(fmt.Sprintf("/event_types/%d", i), n, known)
 		}
 	}
 	return nil
+}
+
+// ofFamily reports whether a name is one of a family of types, or one with a star
+// at its end that stands for some of it: "plugin.chat.*".
+func ofFamily(public []*event.Type, name string) bool {
+	example := strings.TrimSuffix(name, "*")
+	if example != name {
+		example += "x"
+	}
+	return slices.ContainsFunc(public, func(t *event.Type) bool {
+		if t.Family == "" {
+			return false
+		}
+		ok, err := regexp.MatchString(t.Family, example)
+		return ok && err == nil
+	})
 }
 
 // selectors are the names that an endpoint may list, sorted: each public type,
