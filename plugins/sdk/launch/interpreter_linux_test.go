@@ -13,7 +13,7 @@ import sys
 print("good morning", flush=True)
 with open("word.txt") as f:
     print(f.read(), file=sys.stderr)
-sys.exit(5)
+sys.exit(5 if sys.dont_write_bytecode else 4)
 `
 
 // TestInterpreter runs a script that reads its own file and ends.

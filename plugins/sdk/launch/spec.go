@@ -130,7 +130,7 @@ func (s *Spec) argv() []string {
 // environment is all that the plugin gets to see, beside what the protocol of
 // go-plugin adds.
 func (s *Spec) environment(f *folder) []string {
-	return []string{
+	env := []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin",
 		"LANG=C.UTF-8",
 		"HOME=" + f.tmp,
@@ -140,4 +140,10 @@ func (s *Spec) environment(f *folder) []string {
 		"GOMAXPROCS=2",
 		fmt.Sprintf("GOMEMLIMIT=%d", s.Limits.MemoryBytes/4*3),
 	}
+	if s.Command.Path != "" {
+		env = append(env,
+			"PYTHONDONTWRITEBYTECODE=1", // its files are read-only
+			"PYTHONUNBUFFERED=1")        // what it prints is for the log, line by line
+	}
+	return env
 }
