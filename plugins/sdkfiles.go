@@ -46,6 +46,27 @@ func SDKFiles() (map[string][]byte, error) {
 	return out, nil
 }
 
+// What a plugin in Python needs besides its own code, as the example has it.
+//
+//go:embed examples/wordguard/guildhall_plugin.py examples/wordguard/guildhall/plugin/v1/*.py
+var pythonFiles embed.FS
+
+// PythonFiles are the files that a plugin in Python has beside its own.
+func PythonFiles() (map[string][]byte, error) {
+	const top = "examples/wordguard"
+	out := map[string][]byte{}
+	err := fs.WalkDir(pythonFiles, top, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			out[strings.TrimPrefix(name, top+"/")], err = pythonFiles.ReadFile(name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the helper for plugins in Python: %w", err)
+	}
+	return out, nil
+}
+
 // ModuleFiles are go.mod and go.sum of a module that uses the SDK, which lies in
 // the folder below it.
 func ModuleFiles(module, folder string) (mod, sum []byte, err error) {

@@ -60,6 +60,27 @@ func TestPluginNewMakesOneThatWorks(t *testing.T) {
 		_, err := a.command("new", a.at("x")+"/"+bad)
 		wantExit(t, bad, err, exitNotSent, "cannot be a plugin's name")
 	}
+	_, err = a.command("new", "--interpreter", "perl", a.at("pearl"))
+	wantExit(t, "another interpreter", err, exitNotSent, "--interpreter python3")
 	_, err = a.command("new")
 	wantExit(t, "no name", err, exitNotSent, "guildhall plugin new hello")
+}
+
+func TestPluginNewMakesOneInPython(t *testing.T) {
+	needPython(t)
+	t.Parallel()
+	a := newAuthor(t)
+	a.must("new", "--interpreter", "python3", a.at("hello"))
+	a.tool("hello", "/usr/bin/python3", "-B", "-m", "unittest")
+	a.tool("hello", "make", "--dry-run", "run", "GUILDHALL=guildhall")
+
+	w := newWorld(t)
+	ann := w.person("ann").organization("ACME")
+	project := ann.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+	w.addPlugin(signedFolder(t, a.at("hello")))
+	ann.post("/v1/plugin-installations", m{"plugin_id": "hello", "grants": []string{"tasks.read", "event:task.*", "hook:task.will_create"}}).want(201)
+	ann.post("/v1/projects/"+project+"/tasks", m{"title": "Forbidden"}).want(422).code("plugin_refused")
+	if got := ann.post("/v1/projects/"+project+"/tasks", m{"title": "paint   it"}).want(201); got.str("title") != "paint it" {
+		t.Errorf("not tidied: %s", got.body)
+	}
 }
