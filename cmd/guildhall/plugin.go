@@ -24,6 +24,7 @@ func pluginCommand(s *shell) *cobra.Command {
 	}
 	cmd.AddCommand( // on the author's machine alone
 		pluginNewCommand(s), pluginBuildCommand(s), pluginPackCommand(s), pluginSignCommand(s), pluginVerifyCommand(s), pluginKeyCommand(s),
+		pluginCheckCommand(s),
 	)
 	cmd.AddCommand( // where the instance runs
 		pluginInstallCommand(s), pluginTrustCommand(s), pluginListCommand(s), pluginRemoveCommand(s), pluginPinCommand(s), pluginRevokeCommand(s),

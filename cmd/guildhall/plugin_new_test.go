@@ -31,7 +31,7 @@ func TestPluginNewMakesOneThatWorks(t *testing.T) {
 	if out := a.must("new", a.at("hello")); !strings.Contains(out, "make run") {
 		t.Errorf("new says %s", out)
 	}
-	for _, name := range []string{"main.go", "rules.go", "rules_test.go"} {
+	for _, name := range []string{"main.go", "rules.go", "rules_test.go", "plugin_test.go"} {
 		source, err := os.ReadFile(a.at("hello/" + name))
 		if err != nil {
 			t.Fatal(err)
@@ -45,6 +45,9 @@ func TestPluginNewMakesOneThatWorks(t *testing.T) {
 	a.tool("hello", "make", "--dry-run", "run", "GUILDHALL=guildhall")
 	a.must("build", a.at("hello"))
 	a.must("pack", a.at("hello"))
+	if out := a.must("check", a.at("hello/hello.ghplugin")); !strings.Contains(out, "ok    hook task.will_create") {
+		t.Errorf("check says %s", out)
+	}
 	a.must("key", "new", a.at("hello/.dev-key.pem"))
 	a.must("sign", a.at("hello/hello.ghplugin"), "--key", a.at("hello/.dev-key.pem"))
 	out := a.must("verify", a.at("hello/hello.ghplugin"))
