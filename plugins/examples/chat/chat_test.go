@@ -229,3 +229,8 @@ func TestRetryAfter(t *testing.T) {
 		}
 	}
 }
+
+func TestConform(t *testing.T) {
+	t.Parallel()
+	plugintest.Conform(t.Context(), plugintest.Load(t, plugintest.Options{}), plugintest.Trial{}).Require(t)
+}

@@ -297,3 +297,8 @@ func TestSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestConform(t *testing.T) {
+	t.Parallel()
+	plugintest.Conform(t.Context(), plugintest.Load(t, plugintest.Options{}), plugintest.Trial{}).Require(t)
+}

@@ -182,3 +182,8 @@ func TestSegments(t *testing.T) {
 		t.Error("an address that does not fit was cut")
 	}
 }
+
+func TestConform(t *testing.T) {
+	t.Parallel()
+	plugintest.Conform(t.Context(), plugintest.Load(t, plugintest.Options{}), plugintest.Trial{}).Require(t)
+}

@@ -56,11 +56,12 @@ type Options struct {
 // Run starts a plugin for one organisation. It ends with the test.
 func Run(t T, o Options) *Host {
 	t.Helper()
-	m, command, err := load(o)
+	b := Load(t, o)
+	command, err := commandOf(b)
 	if err != nil {
 		t.Fatalf("plugintest.Run: %v", err)
 	}
-	p := &process{t: t, manifest: m, grants: map[string]*grant{}}
+	p := &process{t: t, manifest: b.Manifest, grants: map[string]*grant{}}
 	p.running, err = launch.Start(context.Background(), p.spec(command, o.Confine))
 	if err != nil {
 		t.Fatalf("plugintest.Run: %v\n%s", err, p.output())
@@ -69,46 +70,50 @@ func Run(t T, o Options) *Host {
 	return p.install(o)
 }
 
-// load finds what is to be run.
-func load(o Options) (*bundle.Manifest, launch.Command, error) {
+// Load reads a plugin, and builds it if it is a folder, for this machine whatever
+// the manifest has. It is what Conform takes.
+func Load(t T, o Options) *bundle.Bundle {
+	t.Helper()
+	b, err := load(o)
+	if err != nil {
+		t.Fatalf("plugintest: %v", err)
+	}
+	return b
+}
+
+func load(o Options) (*bundle.Bundle, error) {
 	if o.Bundle != "" {
 		data, err := os.ReadFile(o.Bundle)
 		if err != nil {
-			return nil, launch.Command{}, err
+			return nil, err
 		}
-		b, err := bundle.Read(data)
-		if err != nil {
-			return nil, launch.Command{}, err
-		}
-		c, err := commandOf(b)
-		return b.Manifest, c, err
+		return bundle.Read(data)
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
-		return nil, launch.Command{}, err
+		return nil, err
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
-		return nil, launch.Command{}, err
+		return nil, err
 	}
 	m, err := bundle.ParseManifest(raw)
 	if err != nil {
-		return nil, launch.Command{}, err
+		return nil, fmt.Errorf("manifest.json is not right: %w", err)
 	}
-	if m.Runtime.Interpreter == "" {
-		binary, err := built(dir)
-		return m, launch.Command{Binary: binary}, err
+	if m.Runtime.Interpreter != "" {
+		packed, err := bundle.Pack(dir)
+		if err != nil {
+			return nil, err
+		}
+		return bundle.Read(packed)
 	}
-	packed, err := bundle.Pack(dir)
+	binary, err := built(dir)
 	if err != nil {
-		return nil, launch.Command{}, err
+		return nil, err
 	}
-	b, err := bundle.Read(packed)
-	if err != nil {
-		return nil, launch.Command{}, err
-	}
-	c, err := commandOf(b)
-	return m, c, err
+	m.Runtime.Binaries = map[string]string{runtime.GOOS + "_" + runtime.GOARCH: "program"}
+	return &bundle.Bundle{Manifest: m, Files: map[string][]byte{"manifest.json": raw, "program": binary}}, nil
 }
 
 // commandOf is how a bundle is started.
