@@ -150,7 +150,7 @@ func TestPluginHostCalls(t *testing.T) {
 	}
 	w.settle()
 	log := string(ann.get("/v1/audit-log?limit=200").want(200).body)
-	for _, fact := range []string{"call.denied", "plugin_call.denied"} {
+	for _, fact := range []string{"call.denied", "plugin_call.denied", "plugin_action.ran"} {
 		if !strings.Contains(log, fact) {
 			t.Errorf("the audit log does not tell of %s", fact)
 		}

@@ -124,7 +124,7 @@ func (f *Feature) useOperations(r *api.Router) {
 	}, f.listActions)
 	api.Call(r, api.Op{
 		ID: "run-plugin-action", Route: "POST /plugin-installations/{plugin_installation_id}/actions/{action}", Can: mayRun, Status: 200, Summary: "Run an action of a plugin",
-		Doc:    "input fits the action's schema. It is run once, by the plugin, within 25 seconds; what it changes is in the audit log as the plugin's doing.",
+		Doc:    "input fits the action's schema. It is run once, by the plugin, within 25 seconds. The audit log tells that it was run, and by whom; what it changes is the plugin's doing.",
 		Errors: []string{"422 plugin_refused", "503 plugin_unavailable"},
 	}, f.runAction)
 	api.Read(r, api.Op{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/page"
@@ -127,7 +128,12 @@ func (f *Feature) runAction(ctx context.Context, in *runAction) (PluginActionRes
 		}
 		req.SubjectType, req.SubjectId = s.Type, s.ID.String()
 	}
-	out, err := f.Host.Act(ctx, i, api.CallerOf(ctx).Scope.Actor, req)
+	scope := api.CallerOf(ctx).Scope
+	ran := event.Fact{Type: "plugin_action.ran", Subject: i.ID, Data: map[string]any{"plugin_id": i.PluginID, "action": a.Name}}
+	if err := event.Record(ctx, f.DB, scope, ran); err != nil {
+		return none, fmt.Errorf("integrations: record the action: %w", err)
+	}
+	out, err := f.Host.Act(ctx, i, scope.Actor, req)
 	if err != nil {
 		return none, unanswered(i, err)
 	}
