@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
@@ -51,7 +52,7 @@ func ListenJob(listeners []Listener) jobs.Definition {
 			return jobs.Cancel(fmt.Errorf("event: no listener %q in this binary", a.Listener))
 		}
 		for began := time.Now(); time.Since(began) < listenFor; {
-			more, err := hearSome(ctx, db, s, l)
+			more, err := hearSafely(ctx, db, s, l)
 			if err != nil {
 				// Tried again by the nudge: were each of its jobs tried again by
 				// itself too, they would become ever more.
@@ -65,6 +66,17 @@ func ListenJob(listeners []Listener) jobs.Definition {
 	})
 	work.Here = hereAtOnce
 	return work
+}
+
+// hearSafely makes an error of a listener's panic, which River would try again
+// by itself.
+func hearSafely(ctx context.Context, db *tenant.DB, s tenant.Scope, l Listener) (more bool, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("event: the listener %s panicked: %v\n%s", l.Name, v, debug.Stack())
+		}
+	}()
+	return hearSome(ctx, db, s, l)
 }
 
 const (

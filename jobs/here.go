@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,6 +129,7 @@ func (r *rooms) do(e errand) {
 	}
 	switch {
 	case r.ctx == nil:
+	case slices.Contains(r.waiting, e):
 	case len(r.busy) == r.def.Here:
 		r.waiting = append(r.waiting, e)
 	default:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -125,9 +126,10 @@ func (s *hostServer) Request(ctx context.Context, in *pluginpb.RequestRequest) (
 			req.Header.Set(name, h.Value)
 		}
 	}
-	rec := httptest.NewRecorder()
-	s.host.handler.ServeHTTP(rec, req)
-	res := rec.Result()
+	res, err := s.host.serve(req)
+	if err != nil {
+		return nil, s.told(ctx, g, err)
+	}
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, status.Error(codes.Internal, "the answer could not be read")
@@ -139,6 +141,19 @@ func (s *hostServer) Request(ctx context.Context, in *pluginpb.RequestRequest) (
 		}
 	}
 	return out, nil
+}
+
+// serve runs a request through the API. A handler that breaks an answer off does
+// so by a panic, which here would end the process.
+func (h *Host) serve(req *http.Request) (res *http.Response, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("plugins: the answer to %s %s broke off: %v", req.Method, req.URL.Path, v)
+		}
+	}()
+	rec := httptest.NewRecorder()
+	h.handler.ServeHTTP(rec, req)
+	return rec.Result(), nil
 }
 
 // identify is who a plugin's request comes from: the installation, with what it

@@ -3,10 +3,15 @@ package work
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
 )
+
+// Settled is longer than the transaction of any request: after it, what was under
+// way when somebody lost sight of something has come to its end.
+const Settled = time.Minute
 
 // SightEvents are the types of events after which members of an organisation may
 // not see its open projects any more.

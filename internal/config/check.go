@@ -42,10 +42,10 @@ func (c *Config) check() (problems []error) {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		bad("GUILDHALL_LOG_LEVEL", "is %q; write debug, info, warn or error", c.LogLevel)
 	}
-	// The log of events, from which a delivery could be made again, is kept for 400 days.
 	if n := c.FirstPluginUID(); n != 0 && (n < 1000 || n > 2_000_000_000) || c.PluginUID != strconv.Itoa(n) {
 		bad("GUILDHALL_PLUGIN_UID", "is %q; write a number from 1000 to 2000000000, or 0", c.PluginUID)
 	}
+	// The log of events, from which a delivery could be made again, is kept for 400 days.
 	if days := c.WebhookRetentionDays(); days < 1 || days > 400 || c.WebhookRetention != strconv.Itoa(days) {
 		bad("GUILDHALL_WEBHOOK_RETENTION_DAYS", "is %q; write a number of days from 1 to 400", c.WebhookRetention)
 	}

@@ -31,7 +31,7 @@ type feed struct {
 
 type listEvents struct {
 	After string   `query:"after" maxLength:"2048" doc:"next_cursor of the answer before; none begins at the oldest event that is kept. It belongs to one organisation and one type filter."`
-	Type  []string `query:"type,explode" maxItems:"50" maxLength:"500" pattern:"^(\\*|[a-z_]+\\.(\\*|[a-z_.]+))(,(\\*|[a-z_]+\\.(\\*|[a-z_.]+)))*$" doc:"Only these types: a name such as task.created or all of a subject as task.*; repeated, or separated by commas." example:"[\"task.*\"]"`
+	Type  []string `query:"type,explode" maxItems:"50" maxLength:"500" pattern:"^(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+))(,(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+)))*$" doc:"Only these types: a name such as task.created or all of a subject as task.*; repeated, or separated by commas." example:"[\"task.*\"]"`
 	Limit int      `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many events an answer holds."`
 }
 

@@ -27,7 +27,7 @@ type Entry struct {
 
 // Filter selects lines of the audit log.
 type Filter struct {
-	Type          []string  `query:"type,explode" maxItems:"50" maxLength:"500" pattern:"^(\\*|[a-z_]+\\.(\\*|[a-z_.]+))(,(\\*|[a-z_]+\\.(\\*|[a-z_.]+)))*$" doc:"Only these types: a name such as call.denied or all of a subject as task.*; repeated, or separated by commas." example:"[\"call.denied\"]"`
+	Type          []string  `query:"type,explode" maxItems:"50" maxLength:"500" pattern:"^(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+))(,(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+)))*$" doc:"Only these types: a name such as call.denied or all of a subject as task.*; repeated, or separated by commas." example:"[\"call.denied\"]"`
 	Actor         id.ID     `query:"actor" ref:"user" doc:"Only what this person or API key did."`
 	Subject       id.ID     `query:"subject" ref:"task" doc:"Only what was done to this."`
 	Operation     string    `query:"operation" maxLength:"200" doc:"Only what this operation did." example:"create-task"`

@@ -63,7 +63,7 @@ func parseTypes(values []string) wanted {
 			if name == "*" {
 				return wanted{types: []string{}, subjects: []string{}}
 			}
-			if subject, all := strings.CutSuffix(name, ".*"); all {
+			if subject, all := strings.CutSuffix(name, ".*"); all && !strings.Contains(subject, ".") {
 				w.subjects = append(w.subjects, subject)
 			} else {
 				w.types = append(w.types, name)

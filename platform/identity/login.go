@@ -105,7 +105,8 @@ func (f *Feature) prove(ctx context.Context, emailKey, password string, find fun
 	if err != nil {
 		return p, err
 	}
-	return p, f.verify(ctx, &p, emailKey, password)
+	err = f.verify(ctx, &p, emailKey, password)
+	return p, err
 }
 
 // verify holds the password against the hash that was read. Whatever is done on

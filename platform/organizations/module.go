@@ -158,7 +158,7 @@ func (f *Feature) invitationOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "create-invitation", Route: "POST /invitations", Summary: "Invite somebody", Can: MembersManage, Emits: api.Events(InvitationCreated.Type),
 		Doc: "Mails an invitation that can be accepted once within seven days, by the person with that address. You must hold all that the role holds. " +
-			"An address gets 5 invitations an hour at most; a person sends 100 a day, or 20 while his own address is not confirmed, an organisation 300.",
+			"An address gets 5 invitations an hour at most from an organisation; a person sends 100 a day, or 20 while his own address is not confirmed, an organisation 300.",
 		Errors: []string{"409 already_member", "409 invitation_pending", "429 rate_limited"},
 	}, f.invite)
 	api.Read(r, api.Op{

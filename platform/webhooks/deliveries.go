@@ -93,7 +93,7 @@ type listDeliveriesInput struct {
 	EndpointID id.ID `path:"webhook_endpoint_id" ref:"webhook_endpoint" doc:"The endpoint's id."`
 	api.ListParams
 	Status string    `query:"status" enum:"pending,delivered,failed,exhausted,filtered,paused,no_match" doc:"Only deliveries in this status; no_match lists the events that have no delivery."`
-	Type   []string  `query:"type,explode" maxItems:"50" maxLength:"500" pattern:"^(\\*|[a-z_]+\\.(\\*|[a-z_.]+))(,(\\*|[a-z_]+\\.(\\*|[a-z_.]+)))*$" doc:"Only events of these types: a name such as task.created or all of a subject as task.*; repeated, or separated by commas." example:"[\"task.*\"]"`
+	Type   []string  `query:"type,explode" maxItems:"50" maxLength:"500" pattern:"^(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+))(,(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+)))*$" doc:"Only events of these types: a name such as task.created or all of a subject as task.*; repeated, or separated by commas." example:"[\"task.*\"]"`
 	Since  time.Time `query:"since" doc:"Only what was created at this time or later."`
 	Until  time.Time `query:"until" doc:"Only what was created before this time."`
 }

@@ -144,8 +144,22 @@ func (f *Feature) exampleOf(name string) (json.RawMessage, bool) {
 // asOf gives an event in the version of its schema that was current on a day.
 // One whose type this binary does not know stays as it is.
 func (f *Feature) asOf(day date.Date, e event.Event) (event.Event, error) {
-	if t := f.typeByName()[e.Type]; t != nil {
+	if t := f.typeOf(e); t != nil {
 		return t.At(day, e)
 	}
 	return e, nil
+}
+
+// typeOf is the type of an event, or the family that it is of; nil if this binary
+// knows neither.
+func (f *Feature) typeOf(e event.Event) *event.Type {
+	if t := f.typeByName()[e.Type]; t != nil {
+		return t
+	}
+	for _, t := range f.EventTypes() {
+		if t.Family != "" && t.Subject == e.Subject.Type {
+			return t
+		}
+	}
+	return nil
 }

@@ -181,7 +181,7 @@ type replayInput struct {
 		Since  time.Time `json:"since" doc:"Events that happened at this time or later."`
 		Until  time.Time `json:"until,omitempty" doc:"Events that happened before this time."`
 		Status []string  `json:"status,omitempty" maxItems:"6" enum:"failed,exhausted,paused,filtered,no_match,delivered" doc:"What became of them; none is failed, exhausted and paused."`
-		Types  []string  `json:"types,omitempty" maxItems:"50" maxLength:"100" pattern:"^(\\*|[a-z_]+\\.(\\*|[a-z_.]+))$" example:"[\"task.*\"]" doc:"Only events of these types: a name such as task.created or all of a subject as task.*."`
+		Types  []string  `json:"types,omitempty" maxItems:"50" maxLength:"100" pattern:"^(\\*|[a-z_]+\\.([a-z_]+\\.)?(\\*|[a-z0-9_.]+))$" example:"[\"task.*\"]" doc:"Only events of these types: a name such as task.created or all of a subject as task.*."`
 		Rate   int       `json:"rate,omitempty" minimum:"1" maximum:"10000" doc:"Deliveries per second at most."`
 		DryRun bool      `json:"dry_run,omitempty" doc:"Only count."`
 	}

@@ -117,7 +117,10 @@ func ofFamily(public []*event.Type, name string) bool {
 func selectors(public []*event.Type) []string {
 	out := []string{"*"}
 	for _, t := range public {
-		out = append(out, t.Name, t.Subject+".*")
+		if t.Family == "" { // no event has the name of a family
+			out = append(out, t.Name)
+		}
+		out = append(out, t.Subject+".*")
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -45,6 +45,10 @@ func (f *Feature) hearSightLost(ctx context.Context, tx *tenant.Tx, events []eve
 		if user == nil && role == "" {
 			continue
 		}
+		// What is being given to the person in this moment shows in a while.
+		if err := releaseGuests.EnqueueAt(ctx, f.queue, tx, unseenArgs{user, role}, tx.Now().Add(work.Settled)); err != nil {
+			return err
+		}
 		some, err := tenant.Value[bool](ctx, tx, selectAnyUnseen, user, role)
 		if err != nil {
 			return err
