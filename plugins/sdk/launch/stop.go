@@ -48,7 +48,7 @@ func (p *Process) verdict() error {
 		end += ": " + said
 	}
 	if most := p.spec.Limits.MemoryBytes; p.child.peak() > most && p.child.failed() {
-		return fmt.Errorf("exceeded its memory of %s: %s", mebibytes(most), end)
+		return overLimit("exceeded its memory of %s: %s", mebibytes(most), end)
 	}
 	return errors.New(end)
 }
