@@ -153,6 +153,9 @@ func (l *lease) failed(c codes.Code) {
 	l.use.late = l.use.late || c == codes.DeadlineExceeded
 }
 
+// errDown is why a call fails at once between two starts.
+var errDown = errors.New("it does not run")
+
 // wait waits for a start that is on its way; one that failed is an error at once.
 func (r *runner) wait(ctx context.Context, of id.ID) (*lease, error) {
 	for {
@@ -167,7 +170,7 @@ func (r *runner) wait(ctx context.Context, of id.ID) (*lease, error) {
 		case gone:
 			return nil, errGone
 		case s == failed:
-			return nil, fmt.Errorf("it does not run: %s", reason)
+			return nil, fmt.Errorf("%w: %s", errDown, reason)
 		}
 		select {
 		case <-ctx.Done():

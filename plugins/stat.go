@@ -100,6 +100,9 @@ func (s *stat) add(took time.Duration, err error) {
 		s.timeouts++
 	}
 	s.last = err.Error()
+	if errors.Is(err, errDown) {
+		return // nobody waited, and it will be started again
+	}
 	if s.inARow++; s.inARow >= restAfter {
 		s.inARow, s.rest = 0, time.Now().Add(restFor)
 	}

@@ -13,6 +13,7 @@ import (
 var also = map[string][]string{
 	"members.manage": {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
 	"tasks.read":     {"label"},
+	"plugins.read":   {"plugin_installation"},
 	"webhooks.read":  {"webhook_endpoint", "webhook_key"},
 }
 
