@@ -39,7 +39,7 @@ test: node_modules/.done bin/.python ## run every test
 	$(GO) run ./internal/runtests -- $(GO) test $(TESTFLAGS) ./...
 	@if [ -d $(OLDEST) ]; then echo "on Postgres 15:"; GUILDHALL_POSTGRES_BIN=$(CURDIR)/$(OLDEST) $(GO) run ./internal/runtests -- $(GO) test -count=1 $(TESTFLAGS) $(KERNEL); fi
 
-SOAK := Webhook|Conformance|HostileAddresses|Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
+SOAK := Plugin|Webhook|Conformance|HostileAddresses|Kill|Race|Matrix|Hostile|Idempotency|Concurrent|UnderLoad|UsedOnce|RunTwice
 
 soak: node_modules/.done bin/.python ## the same tests at big counts; writes docs/reliability.md
 	@mkdir -p bin

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
 )
@@ -15,6 +16,8 @@ const takeDue = `update river.river_job set state = 'completed', finalized_at = 
 	where id in (select id from river.river_job where state in ('available', 'scheduled', 'retryable') and scheduled_at <= now()
 		and kind = any($1) order by priority, id limit 100 for update skip locked)
 	returning id, kind, attempt, args`
+
+const comeAgain = `update river.river_job set state = 'scheduled', finalized_at = null, attempt = attempt - 1, scheduled_at = now() + make_interval(secs => $2) where id = $1`
 
 const stayDue = `update river.river_job set state = 'available', finalized_at = null where id = $1`
 
@@ -58,7 +61,15 @@ func (w *Workers) RunDue(ctx context.Context) (int, error) {
 		if err := json.Unmarshal(d.Args, &e); err != nil {
 			return 0, fmt.Errorf("jobs.RunDue: %w", err)
 		}
-		if err := w.defs[d.Kind].work(ctx, w.db, e.Organization, e.Args, Info{ID: d.ID, Attempt: d.Attempt}); err != nil {
+		err := w.defs[d.Kind].work(ctx, w.db, e.Organization, e.Args, Info{ID: d.ID, Attempt: d.Attempt})
+		var again *river.JobSnoozeError
+		if errors.As(err, &again) { // Again, or Later
+			if _, err := w.db.Pool().Exec(ctx, comeAgain, d.ID, again.Duration.Seconds()); err != nil {
+				return 0, fmt.Errorf("jobs.RunDue: %w", err)
+			}
+			continue
+		}
+		if err != nil {
 			err = fmt.Errorf("jobs.RunDue: %s: %w", d.Kind, err)
 			if _, again := w.db.Pool().Exec(ctx, stayDue, d.ID); again != nil {
 				err = errors.Join(err, again)

@@ -12,7 +12,7 @@ import (
 // installation, for whom, until when. It is known to this process alone.
 type grant struct {
 	*Installation
-	running  key          // the version that serves the request
+	running  slot         // whose process serves the request
 	actor    tenant.Actor // who caused the request
 	readOnly bool
 	until    time.Time
@@ -41,7 +41,7 @@ func (g *grants) issue(of *grant) (token string, end func()) {
 
 // of returns what a token stands for, nil if it is unknown, over, or of another
 // plugin's process.
-func (g *grants) of(token string, process key, now time.Time) *grant {
+func (g *grants) of(token string, process slot, now time.Time) *grant {
 	g.mu.Lock()
 	found := g.issued[token]
 	g.mu.Unlock()

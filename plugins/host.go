@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,10 +34,12 @@ type Deps struct {
 	// Confine is the program that limits a plugin's process before it runs; see
 	// launch.Main. Empty runs plugins without limits, which only tests do.
 	Confine string
-	// FirstUID is the account of the first plugin where the host runs as root.
+	// FirstUID is the first of the accounts of the first plugin where the host runs as root.
 	FirstUID int
 	// Drain is how long a process stays that no organisation needs any more; 0 = 10 s.
 	Drain time.Duration
+	// Restart is how processes are supervised.
+	Restart Restart
 }
 
 // Reports hears what the host finds out about installations; the feature that
@@ -46,9 +49,12 @@ type Reports interface {
 	Quarantine(ctx context.Context, organization, installation id.ID, version, reason string) error
 	// QuarantineAll stops every installation of a version that cannot run at all.
 	QuarantineAll(ctx context.Context, plugin, version, reason string) error
-	// RollBack returns an installation to the version before.
+	// RollBack returns an installation to the version before, which runs already.
 	RollBack(ctx context.Context, organization, installation id.ID, version, reason string) error
 }
+
+// ErrNoReturn is what RollBack says where there is no version to return to.
+var ErrNoReturn = errors.New("there is no version to return to that may run")
 
 // Host runs plugins. It is safe for concurrent use.
 type Host struct {
@@ -56,11 +62,12 @@ type Host struct {
 	reports   Reports
 	catalogue *authz.Catalogue
 	handler   http.Handler
-	manifests *otter.Cache[key, *bundle.Manifest]
+	manifests *otter.Cache[[sha256.Size]byte, *bundle.Manifest]
 	actives   *otter.Cache[id.ID, *active]
-	limits    *otter.Cache[id.ID, *budget]
+	limits    *otter.Cache[id.ID, *allowance]
 	stats     *otter.Cache[statKey, *stat]
 	grants    grants
+	accounts  accounts
 	pool      *pool
 }
 
@@ -69,13 +76,15 @@ func New(d Deps) *Host {
 	if d.Drain == 0 {
 		d.Drain = 10 * time.Second
 	}
+	d.Restart.complete()
 	h := &Host{
 		Deps:      d,
-		manifests: otter.Must(&otter.Options[key, *bundle.Manifest]{MaximumSize: 1000}),
+		manifests: otter.Must(&otter.Options[[sha256.Size]byte, *bundle.Manifest]{MaximumSize: 1000}),
 		actives:   otter.Must(&otter.Options[id.ID, *active]{MaximumSize: 20_000}),
-		limits:    otter.Must(&otter.Options[id.ID, *budget]{MaximumSize: 20_000}),
+		limits:    otter.Must(&otter.Options[id.ID, *allowance]{MaximumSize: 20_000}),
 		stats:     otter.Must(&otter.Options[statKey, *stat]{MaximumSize: 20_000}),
 		grants:    grants{issued: map[string]*grant{}},
+		accounts:  accounts{of: map[int]bool{}},
 	}
 	h.pool = newPool(h)
 	return h
@@ -136,7 +145,7 @@ func (h *Host) callOn(ctx context.Context, i *Installation, o callOptions, until
 	}
 	defer l.done()
 	token, end := h.grants.issue(&grant{
-		Installation: i, running: l.key, actor: o.actor, readOnly: o.readOnly, until: until,
+		Installation: i, running: l.slot, actor: o.actor, readOnly: o.readOnly, until: until,
 		request: api.RequestID(ctx), source: api.SourceAddress(ctx),
 	})
 	defer end()
@@ -155,8 +164,9 @@ func (l *lease) explain(point string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &CallError{Plugin: l.key.plugin, Point: point, cause: err}
+	e := &CallError{Plugin: l.plugin, Point: point, cause: err}
 	s := status.Convert(err)
+	l.failed(s.Code())
 	switch s.Code() {
 	case codes.DeadlineExceeded:
 		e.Reason = "it did not answer in time"

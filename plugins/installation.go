@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -71,9 +72,9 @@ func (h *Host) complete(i *Installation) error {
 	return err
 }
 
-// manifestOf parses a manifest once for each version; versions never change.
+// manifestOf parses each manifest once.
 func (h *Host) manifestOf(plugin, version string, raw []byte) (*bundle.Manifest, error) {
-	k := key{plugin, version}
+	k := sha256.Sum256(raw) // a version that was removed may come again with another one
 	if m, ok := h.manifests.GetIfPresent(k); ok {
 		return m, nil
 	}
@@ -182,7 +183,7 @@ func (h *Host) load(ctx context.Context, organization id.ID) (*active, error) {
 			continue
 		}
 		a.all = append(a.all, i)
-		h.pool.want(key{i.PluginID, i.Version})
+		h.pool.want(slot{key: key{i.PluginID, i.Version}})
 		for _, hook := range i.manifest.Hooks {
 			if i.Granted(bundle.AskHook + ":" + hook.Hook) {
 				a.hooks[hook.Hook] = append(a.hooks[hook.Hook], subscriber{i, hook})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,53 +13,81 @@ import (
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
-// key names a version of a plugin: one process in each replica.
+// key names a version of a plugin.
 type key struct{ plugin, version string }
 
 func (k key) String() string { return k.plugin + " " + k.version }
 
-// pool runs one process for each version that organisations use.
+// slot is a place for a process: of a version for all organisations, or for one
+// installation that is kept apart from the others.
+type slot struct {
+	key
+	apart id.ID
+}
+
+// pool runs one process for each version that organisations use, and some for
+// installations that are kept apart; see blame.go.
 type pool struct {
 	host    *Host
 	mu      sync.Mutex
-	runners map[key]*runner
+	runners map[slot]*runner
+	past    map[key]*history
 	closed  bool
+	running context.Context // ends when the pool closes
+	cancel  context.CancelFunc
 	done    sync.WaitGroup
 }
 
-func newPool(h *Host) *pool { return &pool{host: h, runners: map[key]*runner{}} }
+func newPool(h *Host) *pool {
+	p := &pool{host: h, runners: map[slot]*runner{}, past: map[key]*history{}}
+	p.running, p.cancel = context.WithCancel(context.Background())
+	return p
+}
 
-// want returns the runner of a version, and starts it if there is none.
-func (p *pool) want(k key) *runner {
+// want returns the runner of a slot, and starts it if there is none; nil when
+// the pool is closed.
+func (p *pool) want(s slot) *runner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.runners[k]
-	if r == nil {
-		r = newRunner(p.host, k)
-		p.runners[k] = r
-		if !p.closed {
-			p.done.Go(r.run)
-		}
+	r := p.runners[s]
+	if r == nil && !p.closed {
+		r = newRunner(p.host, s)
+		p.runners[s] = r
+		p.done.Go(r.run)
 	}
 	return r
 }
 
-func (p *pool) has(k key) *runner {
+func (p *pool) has(s slot) *runner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.runners[k]
+	return p.runners[s]
+}
+
+// later runs fn beside the calls; close waits for it.
+func (p *pool) later(fn func(ctx context.Context)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.done.Go(func() {
+		ctx, cancel := context.WithTimeout(p.running, time.Minute)
+		defer cancel()
+		fn(ctx)
+	})
 }
 
 // lease is a running process that stays for as long as the lease.
 type lease struct {
-	key    key
+	slot
 	client pluginpb.PluginClient
-	of     id.ID
+	use    *use
 	runner *runner
 	proc   *launch.Process
 }
 
-func (l *lease) done() { l.runner.release(l.of) }
+func (l *lease) done() { l.runner.release(l.use) }
 
 // ended says why the process is gone, "" while it runs. A call learns of the end
 // a moment before the process is known to be gone.
@@ -77,25 +103,36 @@ func (l *lease) ended() string {
 	return ""
 }
 
+// errGone is why a runner leases no more: it has made room.
+var errGone = errors.New("it has been stopped")
+
 // lease waits for the process of the installation's version. While that one
 // starts, right after an upgrade, the version before serves on.
 func (p *pool) lease(ctx context.Context, i *Installation) (*lease, error) {
-	r := p.want(key{i.PluginID, i.Version})
-	if l := r.take(i.ID); l != nil {
-		return l, nil
-	}
-	if i.Previous != nil {
-		if before := p.has(key{i.PluginID, *i.Previous}); before != nil {
-			if l := before.take(i.ID); l != nil {
-				return l, nil
+	for {
+		r := p.want(p.slotOf(key{i.PluginID, i.Version}, i.ID))
+		if r == nil {
+			return nil, errGone
+		}
+		if l := r.take(i.ID); l != nil {
+			return l, nil
+		}
+		if i.Previous != nil {
+			if before := p.has(p.slotOf(key{i.PluginID, *i.Previous}, i.ID)); before != nil {
+				if l := before.take(i.ID); l != nil {
+					return l, nil
+				}
 			}
 		}
+		l, err := r.wait(ctx, i.ID)
+		if !errors.Is(err, errGone) {
+			return l, err
+		}
 	}
-	return r.wait(ctx, i.ID)
 }
 
 func (p *pool) warm(ctx context.Context, k key) error {
-	l, err := p.want(k).wait(ctx, id.Nil)
+	l, err := p.lease(ctx, &Installation{PluginID: k.plugin, Version: k.version})
 	if err != nil {
 		return err
 	}
@@ -103,26 +140,56 @@ func (p *pool) warm(ctx context.Context, k key) error {
 	return l.proc.Ping(ctx)
 }
 
-func (p *pool) health(k key) Health {
-	r := p.has(k)
+func (p *pool) health(k key, of id.ID) Health {
+	r := p.has(p.slotOf(k, of))
 	if r == nil {
 		return Health{State: string(stopped)}
 	}
-	return r.health()
+	h := r.health()
+	h.Restarts = p.ends(k, of)
+	return h
 }
 
-// settle starts what is used and stops what is not used any more.
-func (p *pool) settle(used map[key]bool) {
+// keys are the versions that have processes.
+func (p *pool) keys() map[key]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[key]bool{}
+	for s := range p.runners {
+		all[s.key] = true
+	}
+	return all
+}
+
+// settle starts what is used, stops what is not used any more, and kills what
+// may not run any more; it reports whether there was any of that.
+func (p *pool) settle(used, banned map[key]bool) (killed bool) {
 	for k := range used {
-		p.want(k)
+		p.want(slot{key: k})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for k, r := range p.runners {
-		if !used[k] && r.idle(p.host.Drain) {
-			delete(p.runners, k)
-			r.stop()
+	for s, r := range p.runners {
+		keep := used[s.key] && (s.apart.IsZero() || p.isApart(s))
+		switch {
+		case banned[s.key]:
+			r.kill()
+			killed = true
+		case keep || !r.retire(p.host.Drain):
+			continue
 		}
+		delete(p.runners, s)
+	}
+	return killed
+}
+
+// drop stops the process of an installation that is kept apart.
+func (p *pool) drop(s slot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.runners[s]; r != nil && !s.apart.IsZero() {
+		r.stop()
+		delete(p.runners, s)
 	}
 }
 
@@ -130,6 +197,7 @@ func (p *pool) settle(used map[key]bool) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
+	p.cancel()
 	for _, r := range p.runners {
 		r.stop()
 	}
@@ -137,7 +205,16 @@ func (p *pool) close() {
 	p.done.Wait()
 }
 
-const selectInUse = `select plugin_id, plugin_version, installations from plugins_in_use()`
+const (
+	selectInUse = `select u.plugin_id, u.plugin_version from plugins_in_use() u
+		join plugin_versions v on v.plugin_id = u.plugin_id and v.version = u.plugin_version and v.revoked_at is null
+		join plugin_signers s on s.public_key = v.signer`
+	// Those of the versions that may not run: revoked, of a signer who is not
+	// trusted, or not in the catalogue any more.
+	selectBanned = `select u.plugin_id, u.plugin_version from unnest($1::text[], $2::text[]) as u (plugin_id, plugin_version)
+		where not exists (select from plugin_versions v join plugin_signers s on s.public_key = v.signer
+			where v.plugin_id = u.plugin_id and v.version = u.plugin_version and v.revoked_at is null)`
+)
 
 // Run keeps the processes of the versions that organisations use running until
 // ctx ends. They run on for the requests and jobs that are on their way; Close
@@ -157,301 +234,47 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 }
 
-// Settle starts the processes of the versions that organisations use, and stops
-// those that have been of no use for a while.
+// Settle starts the processes of the versions that organisations use, stops
+// those that have been of no use for a while, and kills those that the operator
+// lets run no more.
 func (h *Host) Settle(ctx context.Context) error {
-	type inUse struct {
-		Plugin        string `db:"plugin_id"`
-		Version       string `db:"plugin_version"`
-		Installations int64  `db:"installations"`
-	}
-	rows, err := tenant.List[inUse](ctx, h.DB.Global(), selectInUse)
+	used, err := h.versions(ctx, selectInUse)
 	if err != nil {
-		return fmt.Errorf("plugins.Settle: %w", err)
+		return err
 	}
-	used := map[key]bool{}
-	for _, r := range rows {
-		used[key{r.Plugin, r.Version}] = true
+	var ids, versions []string
+	for k := range h.pool.keys() {
+		ids, versions = append(ids, k.plugin), append(versions, k.version)
 	}
-	h.pool.settle(used)
+	banned := map[key]bool{}
+	if len(ids) > 0 {
+		if banned, err = h.versions(ctx, selectBanned, ids, versions); err != nil {
+			return err
+		}
+	}
+	if h.pool.settle(used, banned) {
+		// A revocation moves no organisation's epoch: what was known of them is read
+		// anew.
+		h.actives.InvalidateAll()
+	}
 	return nil
+}
+
+func (h *Host) versions(ctx context.Context, sql string, args ...any) (map[key]bool, error) {
+	type version struct {
+		Plugin  string `db:"plugin_id"`
+		Version string `db:"plugin_version"`
+	}
+	rows, err := tenant.List[version](ctx, h.DB.Global(), sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("plugins.Settle: %w", err)
+	}
+	out := map[key]bool{}
+	for _, r := range rows {
+		out[key{r.Plugin, r.Version}] = true
+	}
+	return out, nil
 }
 
 // Close stops all processes.
 func (h *Host) Close() { h.pool.close() }
-
-// The states of a runner.
-type state string
-
-const (
-	stopped  state = "stopped"
-	starting state = "starting"
-	running  state = "running"
-	failed   state = "failed" // waits to be started again
-)
-
-const (
-	pingEvery   = 10 * time.Second
-	firstDelay  = time.Second
-	lastDelay   = 5 * time.Minute
-	failureTime = 10 * time.Minute
-	mostFailed  = 5 // within failureTime
-	stopGrace   = 5 * time.Second
-)
-
-// failure is one end of a process that was not asked for.
-type failure struct {
-	at     time.Time
-	blamed []id.ID // the installations whose calls were on their way; nobody: all
-}
-
-// runner supervises the process of one version.
-type runner struct {
-	host *Host
-	key  key
-	quit chan struct{}
-	once sync.Once
-
-	mu       sync.Mutex
-	state    state
-	reason   string
-	since    time.Time
-	proc     *launch.Process
-	changed  chan struct{} // closed and replaced with every change of state
-	calls    map[id.ID]int
-	used     time.Time
-	failures []failure
-}
-
-func newRunner(h *Host, k key) *runner {
-	now := time.Now()
-	return &runner{host: h, key: k, quit: make(chan struct{}), state: starting, since: now, used: now, changed: make(chan struct{}), calls: map[id.ID]int{}}
-}
-
-func (r *runner) stop() { r.once.Do(func() { close(r.quit) }) }
-
-func (r *runner) set(s state, proc *launch.Process, reason string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state, r.proc, r.reason, r.since = s, proc, reason, time.Now()
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
-
-// take leases the process if it runs.
-func (r *runner) take(of id.ID) *lease {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != running {
-		return nil
-	}
-	r.calls[of]++
-	r.used = time.Now()
-	return &lease{key: r.key, client: r.proc.Plugin(), of: of, runner: r, proc: r.proc}
-}
-
-func (r *runner) release(of id.ID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.calls[of]--; r.calls[of] <= 0 {
-		delete(r.calls, of)
-	}
-	r.used = time.Now()
-}
-
-// wait waits for a start that is on its way; one that failed is an error at once.
-func (r *runner) wait(ctx context.Context, of id.ID) (*lease, error) {
-	for {
-		if l := r.take(of); l != nil {
-			return l, nil
-		}
-		r.mu.Lock()
-		s, reason, changed := r.state, r.reason, r.changed
-		r.mu.Unlock()
-		switch s {
-		case failed:
-			return nil, fmt.Errorf("it does not run: %s", reason)
-		case stopped:
-			return nil, errors.New("it has been stopped")
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("it is still starting: %w", ctx.Err())
-		case <-r.quit:
-			return nil, errors.New("it has been stopped")
-		case <-changed:
-		}
-	}
-}
-
-func (r *runner) idle(grace time.Duration) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.calls) == 0 && time.Since(r.used) > grace
-}
-
-func (r *runner) health() Health {
-	r.mu.Lock()
-	proc := r.proc
-	since := r.since
-	h := Health{State: string(r.state), Reason: plain(r.reason, 1000), Since: &since, Restarts: len(r.failures)}
-	r.mu.Unlock()
-	if proc != nil {
-		u := proc.Usage()
-		h.MemoryBytes, h.CPUSeconds = u.MemoryBytes, u.CPUSeconds
-	}
-	return h
-}
-
-// run starts the process again and again until it is told to stop.
-func (r *runner) run() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		<-r.quit
-		cancel()
-	}()
-	defer r.set(stopped, nil, "")
-	for delay := firstDelay; ; {
-		r.set(starting, nil, "")
-		began := time.Now()
-		proc, err := r.host.start(ctx, r.key)
-		if err == nil {
-			r.set(running, proc, "")
-			r.host.Log.InfoContext(ctx, "plugin started", "plugin", r.key.plugin, "version", r.key.version, "ms", time.Since(began).Milliseconds())
-			err = r.watch(ctx, proc)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > failureTime {
-			delay = firstDelay
-		}
-		r.failed(ctx, err)
-		r.host.Log.WarnContext(ctx, "plugin ended and will be started again", "plugin", r.key.plugin, "version", r.key.version, "in", delay.String(), "error", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(delay):
-		}
-		delay = min(2*delay, lastDelay)
-	}
-}
-
-// watch returns when the process ended, or does not answer twice in a row; nil
-// if the runner was told to stop.
-func (r *runner) watch(ctx context.Context, proc *launch.Process) error {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	silent := 0
-	for {
-		select {
-		case <-ctx.Done():
-			r.set(stopped, proc, "")
-			r.drain()
-			proc.Stop(stopGrace)
-			return nil
-		case <-proc.Done():
-			return proc.Err()
-		case <-tick.C:
-		}
-		asked, cancel := context.WithTimeout(ctx, pingEvery/2)
-		err := proc.Ping(asked)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			silent = 0
-			continue
-		}
-		if silent++; silent == 2 {
-			proc.Kill()
-			return fmt.Errorf("it did not answer two health checks: %w", err)
-		}
-	}
-}
-
-// drain waits for the calls on their way, which end with their deadlines.
-func (r *runner) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), r.host.Drain)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		r.mu.Lock()
-		n := len(r.calls)
-		r.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// failed notes a failure, and whom it hurt. Who was hurt too often is
-// quarantined; the others go on with the next start.
-func (r *runner) failed(ctx context.Context, err error) {
-	reason := "it ended"
-	if err != nil {
-		reason = err.Error()
-	}
-	now := time.Now()
-	r.mu.Lock()
-	r.failures = slices.DeleteFunc(r.failures, func(f failure) bool { return now.Sub(f.at) > failureTime })
-	blamed := slices.Collect(maps.Keys(r.calls))
-	blamed = slices.DeleteFunc(blamed, func(i id.ID) bool { return i.IsZero() })
-	r.failures = append(r.failures, failure{now, blamed})
-	count, everybody := map[id.ID]int{}, 0
-	for _, f := range r.failures {
-		if len(f.blamed) == 0 {
-			everybody++
-		}
-		for _, i := range f.blamed {
-			count[i]++
-		}
-	}
-	r.mu.Unlock()
-	r.set(failed, nil, reason)
-
-	words := fmt.Sprintf("its process ended %d times in %d minutes, last: %s", mostFailed, int(failureTime.Minutes()), plain(reason, 300))
-	if everybody >= mostFailed {
-		if err := r.host.reports.QuarantineAll(ctx, r.key.plugin, r.key.version, words); err != nil {
-			r.host.Log.ErrorContext(ctx, "a plugin could not be quarantined", "plugin", r.key.plugin, "error", err)
-		}
-		r.forget(id.Nil)
-		return
-	}
-	for i, n := range count {
-		if n+everybody < mostFailed {
-			continue
-		}
-		if err := r.host.quarantine(ctx, i, r.key.version, words); err != nil {
-			r.host.Log.ErrorContext(ctx, "an installation could not be quarantined", "installation_id", i.String(), "error", err)
-			continue
-		}
-		r.forget(i)
-	}
-}
-
-// forget takes an installation, or with nil everybody, out of the failures.
-func (r *runner) forget(i id.ID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if i.IsZero() {
-		r.failures = nil
-		return
-	}
-	r.failures = slices.DeleteFunc(r.failures, func(f failure) bool { return slices.Equal(f.blamed, []id.ID{i}) })
-}
-
-const selectOrganization = `select plugin_installation_by_id($1)`
-
-func (h *Host) quarantine(ctx context.Context, installation id.ID, version, reason string) error {
-	org, err := tenant.Value[*id.ID](ctx, h.DB.Global(), selectOrganization, installation)
-	if err != nil || org == nil {
-		return err
-	}
-	return h.reports.Quarantine(ctx, *org, installation, version, reason)
-}

@@ -35,15 +35,15 @@ const (
 	mostFetched = 1 << 20
 )
 
-// budget is how often an installation may call the host.
-type budget struct {
+// allowance is how often an installation may call the host.
+type allowance struct {
 	calls *rate.Limiter
 	logs  *rate.Limiter
 }
 
-func (h *Host) budgetOf(i id.ID) *budget {
-	b, _ := h.limits.ComputeIfAbsent(i, func() (*budget, bool) {
-		return &budget{calls: rate.NewLimiter(2000, 4000), logs: rate.NewLimiter(20, 200)}, false
+func (h *Host) allowanceOf(i id.ID) *allowance {
+	b, _ := h.limits.ComputeIfAbsent(i, func() (*allowance, bool) {
+		return &allowance{calls: rate.NewLimiter(2000, 4000), logs: rate.NewLimiter(20, 200)}, false
 	})
 	return b
 }
@@ -52,7 +52,7 @@ func (h *Host) budgetOf(i id.ID) *budget {
 type hostServer struct {
 	pluginpb.UnimplementedHostServer
 	host    *Host
-	process key
+	process slot
 }
 
 // grant returns what the call is allowed by. A call without a good grant names
@@ -67,7 +67,7 @@ func (s *hostServer) grant(ctx context.Context) (*grant, error) {
 		s.host.Log.WarnContext(ctx, "a plugin called without a good grant", "plugin", s.process.plugin, "version", s.process.version)
 		return nil, status.Error(codes.PermissionDenied, "this call carries no grant that is good: send the grant of the request that you serve as guildhall-grant, before that request ends")
 	}
-	if !s.host.budgetOf(g.ID).calls.Allow() {
+	if !s.host.allowanceOf(g.ID).calls.Allow() {
 		return nil, status.Error(codes.ResourceExhausted, "too many host calls: at most 2,000 a second for each installation")
 	}
 	return g, nil
@@ -263,7 +263,7 @@ func (s *hostServer) Log(ctx context.Context, in *pluginpb.LogRequest) (*pluginp
 	if err != nil {
 		return nil, err
 	}
-	if !s.host.budgetOf(g.ID).logs.Allow() {
+	if !s.host.allowanceOf(g.ID).logs.Allow() {
 		return nil, status.Error(codes.ResourceExhausted, "too many lines: at most 20 a second for each installation")
 	}
 	args := []any{"plugin", g.PluginID, "version", g.running.version, "organization_id", g.Organization.String(), "installation_id", g.ID.String()}

@@ -22,11 +22,13 @@ const (
 	restAfter = 5
 	restFor   = 30 * time.Second
 
-	// The error budget of an upgrade: within this time, this many failures that
+	// The error budget of an upgrade: within BudgetTime, this many failures that
 	// are at least half of the calls take it back.
-	budgetTime     = 10 * time.Minute
 	budgetFailures = 5
 )
+
+// BudgetTime is how long after an upgrade it is taken back if it fails.
+const BudgetTime = 10 * time.Minute
 
 type statKey struct {
 	installation id.ID
@@ -44,6 +46,33 @@ type stat struct {
 	rest     time.Time
 	last     string    // reason of the last failure
 	micros   [40]int64 // calls by the power of two of their microseconds
+	budget   budget
+}
+
+// budget counts the calls after an upgrade.
+type budget struct {
+	upgraded        time.Time
+	calls, failures int64
+	spent           bool
+}
+
+// spend counts a call of an installation that was upgraded lately; it reports, once,
+// that the upgrade has used up what it may fail.
+func (s *stat) spend(upgraded time.Time, bad bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := &s.budget; !b.upgraded.Equal(upgraded) {
+		*b = budget{upgraded: upgraded}
+	}
+	s.budget.calls++
+	if bad {
+		s.budget.failures++
+	}
+	if b := s.budget; b.spent || !bad || b.failures < budgetFailures || 2*b.failures < b.calls {
+		return false
+	}
+	s.budget.spent = true
+	return true
 }
 
 func (h *Host) statOf(i *Installation, point string) *stat {
@@ -57,24 +86,26 @@ func (s *stat) resting(now time.Time) bool {
 	return now.Before(s.rest)
 }
 
-func (s *stat) add(took time.Duration, err error) (calls, failures int64) {
+func (s *stat) add(took time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
 	s.micros[min(bits.Len64(uint64(took.Microseconds())), len(s.micros)-1)]++
 	if err == nil {
 		s.inARow = 0
-		return s.calls, s.failures
+		return
 	}
 	s.failures++
 	if status.Code(errors.Unwrap(err)) == codes.DeadlineExceeded {
 		s.timeouts++
 	}
 	s.last = err.Error()
+	if errors.Is(err, errDown) {
+		return // nobody waited, and it will be started again
+	}
 	if s.inARow++; s.inARow >= restAfter {
 		s.inARow, s.rest = 0, time.Now().Add(restFor)
 	}
-	return s.calls, s.failures
 }
 
 // note counts a call, tells the operator of a failure, and takes an upgrade
@@ -84,21 +115,30 @@ func (h *Host) note(ctx context.Context, s *stat, i *Installation, o callOptions
 	if errors.As(err, &e) && e.Final {
 		err = nil // an answer, if not the wanted one
 	}
-	calls, failures := s.add(took, err)
+	s.add(took, err)
+	spent := i.Previous != nil && time.Since(i.UpgradedAt) < BudgetTime && s.spend(i.UpgradedAt, err != nil)
 	if err == nil {
 		return
 	}
 	h.Log.WarnContext(ctx, "a plugin did not do what it was asked", "plugin", i.PluginID, "version", i.Version, "point", o.point,
 		"installation_id", i.ID.String(), "ms", took.Milliseconds(), "error", err)
-	if i.Previous != nil && time.Since(i.UpgradedAt) < budgetTime && failures >= budgetFailures && 2*failures >= calls {
-		go h.rollBack(context.WithoutCancel(ctx), i, err)
+	if spent {
+		h.pool.later(func(ctx context.Context) { h.rollBack(ctx, s, i, err) })
 	}
 }
 
-func (h *Host) rollBack(ctx context.Context, i *Installation, err error) {
-	reason := "version " + i.Version + " failed in half of its calls after the upgrade: " + err.Error()
-	if err := h.reports.RollBack(ctx, i.Organization, i.ID, i.Version, plain(reason, 500)); err != nil {
+// rollBack returns an installation to the version before, when that one runs.
+func (h *Host) rollBack(ctx context.Context, s *stat, i *Installation, cause error) {
+	err := h.Warm(ctx, i.PluginID, *i.Previous)
+	if err == nil {
+		reason := "version " + i.Version + " failed in half of its calls after the upgrade: " + cause.Error()
+		err = h.reports.RollBack(ctx, i.Organization, i.ID, i.Version, plain(reason, 500))
+	}
+	if err != nil {
 		h.Log.ErrorContext(ctx, "an upgrade of a plugin could not be taken back", "installation_id", i.ID.String(), "error", err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.budget.spent = errors.Is(err, ErrNoReturn) // else the next failure tries again
 	}
 }
 
@@ -145,7 +185,7 @@ type Health struct {
 
 // HealthOf returns how an installation fares in this process.
 func (h *Host) HealthOf(installation id.ID, plugin, version string) Health {
-	out := h.pool.health(key{plugin, version})
+	out := h.pool.health(key{plugin, version}, installation)
 	out.Points = []PointStat{}
 	for k, s := range h.stats.All() {
 		if k.installation == installation && k.version == version {

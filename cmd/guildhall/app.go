@@ -52,6 +52,8 @@ type options struct {
 	strictEvents bool
 	mail         mail.Sender
 	maxConns     int
+	restart      plugins.Restart
+	drain        time.Duration // of plugins
 }
 
 // newApp opens the pools and puts the features together; it starts nothing.
@@ -88,7 +90,7 @@ func newApp(ctx context.Context, cfg config.Config, d *database, r role, log *sl
 		return nil, fmt.Errorf("find this program, which starts plugins: %w", err)
 	}
 	caller := outbound.New(outbound.Options{Allow: allow, UserAgent: "Guildhall/" + version})
-	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays(), Confine: confine, FirstPluginUID: cfg.FirstPluginUID()}, o); err != nil {
+	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays(), Confine: confine, FirstPluginUID: cfg.FirstPluginUID(), Restart: o.restart, Drain: o.drain}, o); err != nil {
 		return nil, err
 	}
 	if r.work {

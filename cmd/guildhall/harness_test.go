@@ -76,6 +76,12 @@ func newWorldOf(t testing.TB, env ...string) *world {
 
 func startWorld(t testing.TB, db tenanttest.Database, env ...string) *world {
 	t.Helper()
+	return startWorldWith(t, db, options{}, env...)
+}
+
+// startWorldWith starts the product with what only tests set.
+func startWorldWith(t testing.TB, db tenanttest.Database, o options, env ...string) *world {
+	t.Helper()
 	cfg, err := config.Load("", append(env, "GUILDHALL_PUBLIC_URL=http://guildhall.test"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +89,8 @@ func startWorld(t testing.TB, db tenanttest.Database, env ...string) *world {
 	box := &outbox{}
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	d := &database{appURL: db.AppURL, workerURL: db.WorkerURL}
-	a, err := newApp(context.Background(), cfg, d, role{serve: true, work: true}, log, options{strictEvents: true, mail: box, maxConns: 10})
+	o.strictEvents, o.mail, o.maxConns = true, box, 10
+	a, err := newApp(context.Background(), cfg, d, role{serve: true, work: true}, log, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
@@ -40,6 +41,8 @@ type deps struct {
 
 	Confine        string // the program that limits plugins
 	FirstPluginUID int
+	Restart        plugins.Restart
+	Drain          time.Duration // of plugins
 
 	Catalogue func() ([]webhooks.CatalogueEntry, error) // asked when all features are there
 }
@@ -74,7 +77,7 @@ func newFeatures(d deps) (f features, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.plugins = plugins.New(plugins.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Log: d.Log, Confine: d.Confine, FirstUID: d.FirstPluginUID})
+	f.plugins = plugins.New(plugins.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Log: d.Log, Confine: d.Confine, FirstUID: d.FirstPluginUID, Restart: d.Restart, Drain: d.Drain})
 	f.integrations = integrations.New(integrations.Deps{DB: d.DB, Host: f.plugins, Keys: d.Keys, PublicURL: d.PublicURL, Authority: f.authority, Log: d.Log})
 	taskList := tasks.New(tasks.Deps{Queue: d.Queue, Plugins: f.plugins})
 	hooks, err := webhooks.New(webhooks.Deps{Queue: d.Queue, Keys: d.Keys, Outbound: d.Outbound, Mail: d.Mail, PublicURL: d.PublicURL, RetentionDays: d.WebhookRetentionDays, Log: d.Log,

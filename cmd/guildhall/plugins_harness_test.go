@@ -17,20 +17,23 @@ import (
 )
 
 // probeBinary is the plugin of the tests, built once.
-var probeBinary = sync.OnceValues(func() ([]byte, error) {
+var probeBinary = sync.OnceValues(func() ([]byte, error) { return buildProbe("") })
+
+// buildProbe builds the probe with a trouble of its own.
+func buildProbe(broken string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "gh-probe")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "probe")
-	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", path, "./testdata/probe")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w -X main.broken="+broken, "-o", path, "./testdata/probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the probe: %w\n%s", err, out)
 	}
 	return os.ReadFile(path)
-})
+}
 
 // publisher signs the plugins of the tests.
 var publisher = sync.OnceValue(func() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) })

@@ -25,7 +25,7 @@ type Config struct {
 	RateLimit        string   `env:"GUILDHALL_RATE_LIMIT" envDefault:"on" doc:"limit requests per address, principal and organisation: on or off"`
 	TrustedProxies   []string `env:"GUILDHALL_TRUSTED_PROXIES" default:"(none)" doc:"comma-separated addresses or CIDR ranges whose X-Forwarded-For is believed"`
 	OutboundAllow    []string `env:"GUILDHALL_OUTBOUND_ALLOW" default:"(none)" doc:"comma-separated addresses or CIDR ranges that are not public but that webhooks and other outbound calls may reach"`
-	PluginUID        string   `env:"GUILDHALL_PLUGIN_UID" envDefault:"70000" doc:"first of the account numbers that plugins run as where guildhall runs as root, one for each plugin; 0 runs them as root"`
+	PluginUID        string   `env:"GUILDHALL_PLUGIN_UID" envDefault:"70000" doc:"first of the account numbers that plugins run as where guildhall runs as root, 32 for each plugin; 0 runs them as root"`
 	WebhookRetention string   `env:"GUILDHALL_WEBHOOK_RETENTION_DAYS" envDefault:"30" doc:"days for which deliveries of webhooks and what was answered are kept, 1 to 400"`
 	SMTPURL          string   `env:"GUILDHALL_SMTP_URL" default:"(mail goes to a folder)" secret:"url" doc:"mail server, smtp://user:password@host:587?tls=mandatory (or opportunistic, none) or smtps://host"`
 	MailFrom         string   `env:"GUILDHALL_MAIL_FROM" envDefault:"Guildhall <guildhall@localhost>" doc:"sender of the instance's mail"`
@@ -78,7 +78,7 @@ func (c Config) WebhookRetentionDays() int {
 	return days
 }
 
-// FirstPluginUID is the account number before that of the first plugin; 0 gives them none.
+// FirstPluginUID is the first account number of the first plugin; 0 gives them none.
 func (c Config) FirstPluginUID() int {
 	n, _ := strconv.Atoi(c.PluginUID)
 	return n

@@ -203,7 +203,7 @@ func (f *Feature) upgrade(ctx context.Context, tx *tenant.Tx, in *upgradeInput) 
 		}
 	}
 	was.Grants = grants
-	after, err := f.move(ctx, tx, was, m, len(in.Body.Settings) > 0, was.AutoUpdate, "")
+	after, err := f.move(ctx, tx, was, m, &was.PluginVersion, len(in.Body.Settings) > 0, was.AutoUpdate, "")
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -214,8 +214,8 @@ func (f *Feature) upgrade(ctx context.Context, tx *tenant.Tx, in *upgradeInput) 
 }
 
 // move gives an installation, which is locked, another version; its grants are
-// those of was.
-func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Manifest, settings, auto bool, reason string) (PluginInstallation, error) {
+// those of was, and previous is what it can be returned to.
+func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Manifest, previous *string, settings, auto bool, reason string) (PluginInstallation, error) {
 	org := tx.Scope().Organization
 	if _, err := tenant.Value[int64](ctx, tx, nextEpoch); err != nil {
 		return PluginInstallation{}, err
@@ -225,7 +225,7 @@ func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Ma
 			return PluginInstallation{}, err
 		}
 	}
-	r, err := tenant.One[row](ctx, tx, moveInstallation, org, was.ID, m.Version, was.PluginVersion, was.Grants, auto, reason)
+	r, err := tenant.One[row](ctx, tx, moveInstallation, org, was.ID, m.Version, previous, was.Grants, auto, reason)
 	if err != nil {
 		return PluginInstallation{}, err
 	}

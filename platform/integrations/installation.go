@@ -21,7 +21,7 @@ type PluginInstallation struct {
 	ID              id.ID           `db:"id" json:"id" ref:"plugin_installation"`
 	PluginID        string          `db:"plugin_id" json:"plugin_id" maxLength:"40" example:"chat"`
 	PluginVersion   string          `db:"plugin_version" json:"plugin_version" maxLength:"100" example:"1.2.0"`
-	PreviousVersion *string         `db:"previous_version" json:"previous_version" maxLength:"100" example:"1.1.0" doc:"The one before the last upgrade; null if there was none."`
+	PreviousVersion *string         `db:"previous_version" json:"previous_version" maxLength:"100" example:"1.1.0" doc:"The one before the last upgrade; null if there was none, or it was rolled back."`
 	Status          string          `db:"status" json:"status" enum:"active,suspended,quarantined" example:"active"`
 	StatusReason    string          `db:"status_reason" json:"status_reason" maxLength:"1000" doc:"Why it was quarantined or rolled back."`
 	Grants          []string        `db:"grants" json:"grants" nullable:"false" maxItems:"500" maxLength:"300" example:"[\"tasks.read\",\"event:task.*\"]" doc:"What the organisation consented to, exactly."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/fault"
@@ -95,8 +96,8 @@ func (f *Feature) updateOne(ctx context.Context, p placed, vs versions) error {
 		}
 		before, err := was.complete(vs)
 		t := vs.target()
-		if err != nil || before.Update == nil || len(before.Update.NewGrants) > 0 || !was.AutoUpdate && t.Pinned == nil {
-			return err
+		if err != nil || before.Update == nil || len(before.Update.NewGrants) > 0 || !was.AutoUpdate && (t.Pinned == nil || was.StatusReason != "") {
+			return err // also where it was rolled back, until somebody looked at it
 		}
 		m, err := t.manifest()
 		if err != nil {
@@ -109,7 +110,7 @@ func (f *Feature) updateOne(ctx context.Context, p placed, vs versions) error {
 		if len(m.CheckSettings(settings)) > 0 {
 			return nil // an admin has to configure it
 		}
-		after, err := f.move(ctx, tx, was, m, false, was.AutoUpdate, "")
+		after, err := f.move(ctx, tx, was, m, &was.PluginVersion, false, was.AutoUpdate, "")
 		if err != nil {
 			return err
 		}
@@ -139,9 +140,6 @@ func (f *Feature) settle(ctx context.Context, organization, installation id.ID, 
 			return err // somebody was faster
 		}
 		after, err := change(tx, was, vs)
-		if errors.Is(err, errSkip) {
-			return nil
-		}
 		if err != nil {
 			return err
 		}
@@ -152,8 +150,21 @@ func (f *Feature) settle(ctx context.Context, organization, installation id.ID, 
 	})
 }
 
-// Quarantine implements plugins.Reports.
+// Quarantine implements plugins.Reports. What fails shortly after an upgrade goes
+// back to the version before instead, if that one runs.
 func (f *Feature) Quarantine(ctx context.Context, organization, installation id.ID, version, reason string) error {
+	was, err := tenant.One[row](ctx, f.DB.View(system(organization, "plugins.quarantine")), selectInstallation, organization, installation)
+	if errors.Is(err, tenant.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if p := was.PreviousVersion; p != nil && was.PluginVersion == version && time.Since(was.UpgradedAt) < plugins.BudgetTime && f.Host.Warm(ctx, was.PluginID, *p) == nil {
+		if err := f.RollBack(ctx, organization, installation, version, "version "+version+" "+reason); !errors.Is(err, plugins.ErrNoReturn) {
+			return err
+		}
+	}
 	return f.settle(ctx, organization, installation, version, "plugins.quarantine", Quarantined, func(tx *tenant.Tx, was row, _ versions) (PluginInstallation, error) {
 		if _, err := tenant.Value[int64](ctx, tx, nextEpoch); err != nil {
 			return PluginInstallation{}, err
@@ -173,23 +184,25 @@ func (f *Feature) QuarantineAll(ctx context.Context, plugin, version, reason str
 	})
 }
 
-// RollBack implements plugins.Reports.
+// RollBack implements plugins.Reports. Without a version to return to, it fails.
 func (f *Feature) RollBack(ctx context.Context, organization, installation id.ID, version, reason string) error {
 	return f.settle(ctx, organization, installation, version, "plugins.roll_back", RolledBack, func(tx *tenant.Tx, was row, vs versions) (PluginInstallation, error) {
 		if was.PreviousVersion == nil {
-			return PluginInstallation{}, errSkip
+			return PluginInstallation{}, plugins.ErrNoReturn
 		}
 		v := vs.find(*was.PreviousVersion)
 		if v == nil || !v.runs() {
-			return PluginInstallation{}, errSkip
+			return PluginInstallation{}, plugins.ErrNoReturn
 		}
 		m, err := v.manifest()
 		if err != nil {
 			return PluginInstallation{}, err
 		}
 		if len(missing(m, was.Grants)) > 0 {
-			return PluginInstallation{}, errSkip // what it needs was not granted any more
+			return PluginInstallation{}, plugins.ErrNoReturn // what it needs was not granted any more
 		}
-		return f.move(ctx, tx, was, m, false, false, clip(reason, 1000))
+		// There is no way forth and back: the version that failed is not one to
+		// return to.
+		return f.move(ctx, tx, was, m, nil, false, false, clip(reason, 1000))
 	})
 }

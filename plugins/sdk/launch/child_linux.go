@@ -224,9 +224,6 @@ func (c *child) terminate() {
 	_ = c.process.Signal(syscall.SIGTERM)
 }
 
-// peak is the most memory that the first process, or one it waited for, ever had.
-func (c *child) peak() int64 { return c.state.SysUsage().(*syscall.Rusage).Maxrss << 10 }
-
 func (c *child) failed() bool { return !c.state.Success() }
 
 // ending says how the first process ended.

@@ -20,6 +20,17 @@ import (
 // ErrStopped is why a process ended that Stop or Kill ended.
 var ErrStopped = errors.New("stopped")
 
+// ErrLimit is in the reason of a process that used more than it may.
+var ErrLimit = errors.New("over a limit")
+
+// limitError says which limit it was.
+type limitError string
+
+func (e limitError) Error() string     { return string(e) }
+func (e limitError) Is(err error) bool { return err == ErrLimit } //nolint:errorlint // what Is is for
+
+func overLimit(format string, args ...any) error { return limitError(fmt.Sprintf(format, args...)) }
+
 // Usage is what a process and its descendants use.
 type Usage struct {
 	MemoryBytes int64   // resident; pages that several of them share count for each

@@ -71,7 +71,6 @@ func (c *child) killAll() {
 
 func (c *child) terminate()     { _ = syscall.Kill(c.pid, syscall.SIGTERM) }
 func (c *child) ending() string { return c.cmd.ProcessState.String() }
-func (c *child) peak() int64    { return 0 }
 func (c *child) failed() bool   { return !c.cmd.ProcessState.Success() }
 func (c *child) usage() Usage   { return Usage{Processes: 1} }
 
@@ -79,3 +78,6 @@ func (c *child) usage() Usage   { return Usage{Processes: 1} }
 func peer(*net.UnixConn) (int, error) { return os.Geteuid(), nil }
 
 func passable(string, int) error { return errors.ErrUnsupported }
+
+// Accounts are not looked for.
+func Accounts() map[int]bool { return nil }

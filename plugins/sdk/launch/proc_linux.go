@@ -136,3 +136,15 @@ func catches(pid int, s syscall.Signal) bool {
 	bits, err := strconv.ParseUint(mask, 16, 64)
 	return err == nil && bits&(1<<(s-1)) != 0
 }
+
+// Accounts are those that processes of this machine run as.
+func Accounts() map[int]bool {
+	all := map[int]bool{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			all[owner(pid)] = true
+		}
+	}
+	return all
+}

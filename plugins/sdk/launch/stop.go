@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -47,10 +48,14 @@ func (p *Process) verdict() error {
 	if said := p.output.said(); said != "" {
 		end += ": " + said
 	}
-	if most := p.spec.Limits.MemoryBytes; p.child.peak() > most && p.child.failed() {
-		return fmt.Errorf("exceeded its memory of %s: %s", mebibytes(most), end)
+	if p.child.failed() && lackOfMemory.MatchString(end) {
+		return overLimit("exceeded its memory of %s: %s", mebibytes(p.spec.Limits.MemoryBytes), end)
 	}
 	return errors.New(end)
 }
+
+// What programs say that were refused memory. The most that a process ever had is
+// no sign of it: the system counts what its parent, the host, had before.
+var lackOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|MemoryError|bad_alloc`)
 
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }

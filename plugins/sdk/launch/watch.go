@@ -1,9 +1,6 @@
 package launch
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 const watchEvery = 250 * time.Millisecond
 
@@ -34,11 +31,11 @@ func (p *Process) watch() {
 func (l *Limits) judge(u Usage, percent float64) error {
 	switch {
 	case u.MemoryBytes > l.MemoryBytes:
-		return fmt.Errorf("exceeded its memory of %s", mebibytes(l.MemoryBytes))
+		return overLimit("exceeded its memory of %s", mebibytes(l.MemoryBytes))
 	case u.Processes > l.Processes:
-		return fmt.Errorf("exceeded its %d processes", l.Processes)
+		return overLimit("exceeded its %d processes", l.Processes)
 	case percent > float64(l.CPUPercent):
-		return fmt.Errorf("used more CPU than %d %% of a core, over %s", l.CPUPercent, l.CPUWindow)
+		return overLimit("used more CPU than %d %% of a core, over %s", l.CPUPercent, l.CPUWindow)
 	}
 	return nil
 }
