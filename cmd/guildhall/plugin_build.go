@@ -66,7 +66,7 @@ func pluginBuildCommand(s *shell) *cobra.Command {
 func (s *shell) compile(ctx context.Context, dir, platform string, m *bundle.Manifest) error {
 	out := filepath.FromSlash(m.Runtime.Binaries[platform])
 	goos, goarch, _ := strings.Cut(platform, "_")
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, ".")
+	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, ".")
 	c.Dir = dir
 	c.Env = append(slices.Clone(s.env), "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+goarch)
 	c.Stdout, c.Stderr = s.err, s.err

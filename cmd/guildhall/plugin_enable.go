@@ -17,7 +17,7 @@ func pluginEnableCommand(s *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "enable PLUGIN", Short: "Install a plugin in an organisation, or move it to another version",
 		Long: "Shows what the plugin asks for and, with --yes, grants it. It is a client of an instance and reads GUILDHALL_URL and\n" +
-			"GUILDHALL_API_KEY; the key needs plugins.manage and each permission that it grants.",
+			"GUILDHALL_API_KEY; the key needs plugins.read, plugins.manage and each permission that it grants.",
 		Example: "  guildhall plugin enable chat --yes --settings '{\"url\": \"https://chat.example.com/hooks/x\"}'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

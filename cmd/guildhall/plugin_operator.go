@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -13,8 +15,16 @@ import (
 	"github.com/guildhall-dev/guildhall/plugins/sdk/bundle"
 )
 
-// onCatalogue runs fn with the operator's side of the catalogue.
+// onCatalogue runs fn with the operator's side of the catalogue. It makes no
+// instance where there is none: a plugin's folder is not the place for one.
 func (s *shell) onCatalogue(ctx context.Context, fn func(*integrations.Operator) error) error {
+	cfg, err := s.config()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(cfg.DataDir); cfg.DatabaseURL == "" && errors.Is(err, os.ErrNotExist) {
+		return misused("there is no instance in %s: set GUILDHALL_DATA_DIR to the data folder of yours, or GUILDHALL_DATABASE_URL to its database", cfg.DataDir)
+	}
 	return s.onInstance(ctx, role{serve: true, work: true}, func(a *app) error {
 		return fn(integrations.NewOperator(a.workDB, a.features.points()))
 	})

@@ -96,7 +96,12 @@ type terminal struct {
 
 func newTerminal(t *testing.T, env ...string) *terminal {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	return newTerminalFor(t, 2*time.Minute, env...)
+}
+
+func newTerminalFor(t *testing.T, within time.Duration, env ...string) *terminal {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	cmd := exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-s")
 	cmd.Env = append(os.Environ(), append(env, "LC_ALL=C", "no_proxy=127.0.0.1")...)
 	in, err := cmd.StdinPipe()
