@@ -12,7 +12,6 @@ import (
 // after them.
 var also = map[string][]string{
 	"members.manage": {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
-	"plugins.read":   {"plugin_installation"},
 	"tasks.read":     {"label"},
 	"plugins.read":   {"plugin_installation"},
 	"webhooks.read":  {"webhook_endpoint", "webhook_key"},
