@@ -143,12 +143,14 @@ func (p *pool) forgive(k key, i id.ID) {
 // fail notes that the process ended, and has those quarantined who did it too
 // often; the others go on with the next start.
 func (r *runner) fail(ctx context.Context, err error) {
-	reason, now := "it ended", time.Now()
-	if err != nil {
-		reason = err.Error()
-	}
+	// Organisations are told how it ended; its last words may be about any of them
+	// and are in the log.
+	reason, now := launch.Ending(err), time.Now()
 	who := r.suspects(err, now)
 	r.set(failed, nil, reason)
+	if errors.Is(err, errHere) {
+		return
+	}
 	h, k := r.host, r.slot.key
 	words := fmt.Sprintf("it failed %d times in %s, the last time: %s", h.Restart.Most, h.Restart.Window, plain(reason, 300))
 	switch all, one := h.pool.blame(k, who, now); {

@@ -3,9 +3,13 @@ package plugins
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
@@ -41,19 +45,33 @@ func (h *Host) Receive(ctx context.Context, i *Installation, in *pluginpb.Receiv
 	return out, err
 }
 
-// CheckSettings asks the plugin about settings before they are saved; with a
-// settings of its own in place of the installation's. A plugin that serves no
-// check accepts what its schema accepts.
+const selectManifest = `select manifest from plugin_versions where plugin_id = $1 and version = $2`
+
+// CheckSettings asks a version of the plugin about settings before they are
+// saved. What it calls meanwhile is allowed by what the installation was granted
+// already: a new one has nothing. A plugin that serves no check accepts what its
+// schema accepts.
 func (h *Host) CheckSettings(ctx context.Context, i *Installation, version string, settings json.RawMessage) ([]fault.Field, error) {
 	probe := *i
 	probe.Version, probe.Previous, probe.clear = version, nil, settings
+	raw, err := tenant.Value[json.RawMessage](ctx, h.DB.Global(), selectManifest, i.PluginID, version)
+	if err != nil {
+		return nil, fmt.Errorf("plugins: the manifest of %s %s: %w", i.PluginID, version, err)
+	}
+	if probe.manifest, err = h.manifestOf(i.PluginID, version, raw); err != nil {
+		return nil, err
+	}
 	var out *pluginpb.CheckSettingsResponse
-	err := h.call(ctx, &probe, callOptions{point: "settings", deadline: checkDeadline, readOnly: true, actor: callerOf(ctx)}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
+	err = h.call(ctx, &probe, callOptions{point: "settings", deadline: checkDeadline, readOnly: true, actor: callerOf(ctx)}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
 		out, err = p.CheckSettings(ctx, &pluginpb.CheckSettingsRequest{Call: c})
 		return err
 	})
-	if e, ok := err.(*CallError); ok && e.Final { //nolint:errorlint // call returns it unwrapped
+	var e *CallError
+	switch {
+	case errors.As(err, &e) && status.Code(e.cause) == codes.Unimplemented:
 		return nil, nil
+	case errors.As(err, &e) && e.Final:
+		return []fault.Field{{Pointer: "/settings", Message: e.Reason}}, nil
 	}
 	if err != nil {
 		return nil, err

@@ -81,10 +81,29 @@ func (h Hook[S, D]) Ask(ctx context.Context, host *Host, changes []Change[S, D])
 	return out, nil
 }
 
-// askOne asks one plugin about what nobody refused yet.
+// mostAsked bounds one message to a plugin, in bytes.
+const mostAsked = 1 << 20
+
+// askOne asks one plugin about what nobody refused yet, in messages that are not
+// too large: a bulk change may be about very much text.
 func (h Hook[S, D]) askOne(ctx context.Context, host *Host, s subscriber, changes []Change[S, D], out []Verdict[D]) error {
-	req := &pluginpb.DecideRequest{Hook: h.Name}
 	var asked []int
+	var items []*pluginpb.DecideItem
+	size := 0
+	flush := func() error {
+		if len(asked) == 0 {
+			return nil
+		}
+		decisions, err := host.decide(ctx, s, &pluginpb.DecideRequest{Hook: h.Name, Items: items})
+		if err != nil {
+			return err // not the plugin's doing
+		}
+		for n, d := range decisions {
+			h.take(ctx, host, s, d, &out[asked[n]])
+		}
+		asked, items, size = nil, nil, 0
+		return nil
+	}
 	for i := range out {
 		if out[i].Refusal != nil || changes[i].Private && !s.Granted(bundle.AskPrivateProjects) {
 			continue
@@ -97,33 +116,33 @@ func (h Hook[S, D]) askOne(ctx context.Context, host *Host, s subscriber, change
 		if err != nil {
 			return fmt.Errorf("plugins: draft of %s: %w", h.Name, err)
 		}
+		if size += len(subject) + len(draft); size > mostAsked {
+			if err := flush(); err != nil {
+				return err
+			}
+			size = len(subject) + len(draft)
+		}
 		asked = append(asked, i)
-		req.Items = append(req.Items, &pluginpb.DecideItem{Subject: subject, Draft: draft})
+		items = append(items, &pluginpb.DecideItem{Subject: subject, Draft: draft})
 	}
-	if len(asked) == 0 {
-		return nil
-	}
-	decisions, err := host.decide(ctx, s, req)
-	if err != nil {
-		return err // not the plugin's doing
-	}
-	for n, d := range decisions {
-		v := &out[asked[n]]
-		switch {
-		case d.failed != nil:
-			v.Refusal = d.failed
-		case d.refusal != "":
-			v.Refusal = fault.New(fault.Invalid, "plugin_refused", "%s", d.refusal).With("plugin", s.PluginID)
-		case len(d.amend) > 0:
-			if bad := h.amend(v, d.amend); bad != nil {
-				host.badAmendment(ctx, s, h.Name, bad)
-				if v.Refusal = s.unavailable(); s.allowsOnFailure() {
-					v.Refusal = nil
-				}
+	return flush()
+}
+
+// take makes a verdict of what the plugin said of one change.
+func (h Hook[S, D]) take(ctx context.Context, host *Host, s subscriber, d decision, v *Verdict[D]) {
+	switch {
+	case d.failed != nil:
+		v.Refusal = d.failed
+	case d.refusal != "":
+		v.Refusal = fault.New(fault.Invalid, "plugin_refused", "%s", d.refusal).With("plugin", s.PluginID)
+	case len(d.amend) > 0:
+		if bad := h.amend(v, d.amend); bad != nil {
+			host.badAmendment(ctx, s, h.Name, bad)
+			if !s.allowsOnFailure() {
+				v.Refusal = s.unavailable()
 			}
 		}
 	}
-	return nil
 }
 
 // amend applies a merge patch (RFC 7396) of top-level fields to the draft. A

@@ -1,7 +1,9 @@
 package plugins
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -46,6 +48,9 @@ func (s shape) decode(raw []byte, dst any) error {
 	var v any
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return fmt.Errorf("is not JSON: %w", err)
+	}
+	if bytes.Contains(raw, []byte(`\u0000`)) {
+		return errors.New("holds a NUL character")
 	}
 	res := &huma.ValidateResult{}
 	huma.Validate(s.registry, s.schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, v, res)

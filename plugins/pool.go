@@ -98,13 +98,16 @@ func (l *lease) ended() string {
 		return ""
 	}
 	if err := l.proc.Err(); err != nil {
-		return plain(err.Error(), 300)
+		return plain(launch.Ending(err), 300)
 	}
 	return ""
 }
 
 // errGone is why a runner leases no more: it has made room.
 var errGone = errors.New("it has been stopped")
+
+// shiftTime is how long after an upgrade the version before may serve on.
+const shiftTime = time.Minute
 
 // lease waits for the process of the installation's version. While that one
 // starts, right after an upgrade, the version before serves on.
@@ -117,7 +120,7 @@ func (p *pool) lease(ctx context.Context, i *Installation) (*lease, error) {
 		if l := r.take(i.ID); l != nil {
 			return l, nil
 		}
-		if i.Previous != nil {
+		if i.Previous != nil && time.Since(i.UpgradedAt) < shiftTime {
 			if before := p.has(p.slotOf(key{i.PluginID, *i.Previous}, i.ID)); before != nil {
 				if l := before.take(i.ID); l != nil {
 					return l, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/event"
@@ -34,8 +35,8 @@ const (
 
 	// What is due and not behind an event of the same subject that waits to be
 	// tried again.
-	selectQueued = `select q.position, q.attempts, ` + event.Cols + `
-		from plugin_queue q join event_log e on e.tenant_id = q.tenant_id and e.day = q.day and e.id = q.event_id
+	selectQueued = `select q.position, q.attempts, ` + event.IsPrivate + ` as private, ` + event.Cols + `
+		from plugin_queue q join event_log e on e.tenant_id = q.tenant_id and e.day = q.day and e.id = q.event_id` + event.WithProjects + `
 		where q.tenant_id = $1 and q.installation_id = $2 and q.failed_at is null and q.due_at <= now()
 		and not exists (select from plugin_queue b where b.tenant_id = q.tenant_id and b.installation_id = q.installation_id and b.subject = q.subject
 			and b.position < q.position and b.failed_at is null and b.due_at > now())
@@ -45,10 +46,17 @@ const (
 	deferQueued  = `update plugin_queue set attempts = attempts + 1, error = $4, due_at = now() + make_interval(secs => $5), failed_at = case when $6::boolean then now() end
 		where tenant_id = $1 and installation_id = $2 and position = $3`
 
-	// The queue of an installation that is not active rests until it is.
+	// lockQueue comes before the release, in a statement of its own: what a fan-out
+	// committed meanwhile is seen by the next one only.
+	lockQueue = `select fence from plugin_dispatch where tenant_id = $1 and installation_id = $2 for update`
+
+	// The queue of an installation that is not active rests until it is. An event
+	// behind one of its subject that waits is due when that one is.
 	releaseQueue = `update plugin_dispatch d set lease_until = null, due_at = case
 			when exists (select from plugin_installations i where i.tenant_id = $1 and i.id = $2 and i.status = 'active')
-			then greatest(coalesce((select min(q.due_at) from plugin_queue q where q.tenant_id = $1 and q.installation_id = $2 and q.failed_at is null), 'infinity'),
+			then greatest(coalesce((select min(q.due_at) from plugin_queue q where q.tenant_id = $1 and q.installation_id = $2 and q.failed_at is null
+					and not exists (select from plugin_queue b where b.tenant_id = q.tenant_id and b.installation_id = q.installation_id and b.subject = q.subject
+						and b.position < q.position and b.failed_at is null and b.due_at > now())), 'infinity'),
 				now() + make_interval(secs => $4))
 			else 'infinity' end
 		where d.tenant_id = $1 and d.installation_id = $2 and d.fence = $3 returning d.due_at <= now()`
@@ -87,7 +95,14 @@ type hearArgs struct {
 	Installation id.ID `json:"installation_id"`
 }
 
-var hear = jobs.Define[hearArgs]("plugins.hear")
+// queue is River's for what plugins do: they may hang, and what else there is to
+// do does not wait for them.
+const (
+	queue   = "plugins"
+	workers = 24
+)
+
+var hear = jobs.Kind[hearArgs]{Name: "plugins.hear", Queue: queue}
 
 // Listener notes for each plugin that listens what it has to hear.
 func (h *Host) Listener() event.Listener {
@@ -169,12 +184,16 @@ func subjectOf(e event.Event) string {
 
 // Jobs is the background work of the host.
 func (h *Host) Jobs() []jobs.Definition {
+	apart := func(d jobs.Definition) jobs.Definition {
+		d.Workers = workers
+		return d
+	}
 	return []jobs.Definition{
-		jobs.Work(hear, h.workQueue),
+		apart(jobs.Work(hear, h.workQueue)),
 		jobs.Tick("plugins.nudge", time.Second, h.nudge),
 		jobs.Tick("plugins.settle", 2*time.Second, func(ctx context.Context, _ *tenant.DB, _ *jobs.Queue) (int, error) { return 0, h.Settle(ctx) }),
-		jobs.Work(runTask, h.workTask),
-		jobs.Work(runSchedule, h.workSchedule),
+		apart(jobs.Work(runTask, h.workTask)),
+		apart(jobs.Work(runSchedule, h.workSchedule)),
 		jobs.Clock("plugins.purge", time.Hour, h.purge),
 		jobs.Tick("plugins.schedules", time.Second, h.claimSchedules),
 	}
@@ -203,6 +222,7 @@ func (h *Host) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (n int, 
 type queuedEvent struct {
 	Position int64 `db:"position"`
 	Attempts int   `db:"attempts"`
+	Private  bool  `db:"private"`
 	event.Event
 }
 
@@ -225,7 +245,7 @@ func (h *Host) workQueue(ctx context.Context, db *tenant.DB, s tenant.Scope, a h
 	for began := time.Now(); time.Since(began) < hearSlice; {
 		more, wait, err := h.hearSome(ctx, db, s, a.Installation, fence)
 		if err != nil {
-			return err // the lease runs out, and the nudge comes back
+			return jobs.Cancel(err) // the lease runs out, and the nudge comes back
 		}
 		if pause = wait; !more {
 			break
@@ -233,6 +253,9 @@ func (h *Host) workQueue(ctx context.Context, db *tenant.DB, s tenant.Scope, a h
 	}
 	var again bool
 	err = db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+		if _, err := tenant.Value[int64](ctx, tx, lockQueue, s.Organization, a.Installation); err != nil {
+			return err
+		}
 		again, err = tenant.Value[bool](ctx, tx, releaseQueue, s.Organization, a.Installation, fence, pause.Seconds())
 		return err
 	})
@@ -261,11 +284,23 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 	if err != nil || len(rows) == 0 {
 		return false, 0, err
 	}
-	req := &pluginpb.HearRequest{}
-	for _, r := range rows {
+	// What was granted when the event happened may have been taken back, and a
+	// project become private.
+	granted := slices.DeleteFunc(slices.Clone(rows), func(r queuedEvent) bool {
+		return !i.hears(r.Event) || r.Private && !i.Granted(bundle.AskPrivateProjects)
+	})
+	if len(granted) < len(rows) {
+		return true, 0, h.forget(ctx, db, s, installation, fence, rows, granted)
+	}
+	req, size := &pluginpb.HearRequest{}, 0
+	for n, r := range rows {
 		raw, err := json.Marshal(r.Event)
 		if err != nil {
 			return false, 0, fmt.Errorf("plugins: event %s: %w", r.ID, err)
+		}
+		if size += len(raw); size > mostAsked && n > 0 {
+			rows = rows[:n]
+			break
 		}
 		req.Events = append(req.Events, raw)
 	}
@@ -285,6 +320,23 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 	}
 	// A plugin that could not be called is not called again at once for the rest.
 	return callErr == nil, restOf(callErr, rows[0].Attempts), nil
+}
+
+// forget deletes what the plugin may not hear any more.
+func (h *Host) forget(ctx context.Context, db *tenant.DB, s tenant.Scope, installation id.ID, fence int64, rows, granted []queuedEvent) error {
+	var gone []int64
+	for _, r := range rows {
+		if !slices.ContainsFunc(granted, func(g queuedEvent) bool { return g.Position == r.Position }) {
+			gone = append(gone, r.Position)
+		}
+	}
+	return db.Write(ctx, s, func(tx *tenant.Tx) error {
+		n, err := tenant.Exec(ctx, tx, extendQueue, s.Organization, installation, fence, hearLease)
+		if err == nil && n > 0 {
+			_, err = tenant.Exec(ctx, tx, deleteQueued, s.Organization, installation, gone)
+		}
+		return err
+	})
 }
 
 // noteHeard deletes what is done, and puts off the first event that is not: what

@@ -37,13 +37,16 @@ const (
 
 // allowance is how often an installation may call the host.
 type allowance struct {
-	calls *rate.Limiter
-	logs  *rate.Limiter
+	calls   *rate.Limiter
+	logs    *rate.Limiter
+	tasks   *rate.Limiter
+	denials *rate.Limiter
+	work    chan struct{} // places for tasks and schedules at the same time
 }
 
 func (h *Host) allowanceOf(i id.ID) *allowance {
 	b, _ := h.limits.ComputeIfAbsent(i, func() (*allowance, bool) {
-		return &allowance{calls: rate.NewLimiter(2000, 4000), logs: rate.NewLimiter(20, 200)}, false
+		return &allowance{calls: rate.NewLimiter(2000, 4000), logs: rate.NewLimiter(20, 200), tasks: rate.NewLimiter(5, 500), denials: rate.NewLimiter(5, 100), work: make(chan struct{}, 4)}, false
 	})
 	return b
 }
@@ -86,6 +89,9 @@ func (s *hostServer) changing(ctx context.Context, what string) (*grant, error) 
 func (s *hostServer) denied(ctx context.Context, g *grant, what, why string) error {
 	scope := tenant.Scope{Organization: g.Organization, Actor: tenant.Actor{Kind: tenant.Plugin, ID: g.ID}, Operation: "plugin:" + g.PluginID, RequestID: g.request, SourceAddress: g.source}
 	f := event.Fact{Type: "plugin_call.denied", Subject: g.ID, Data: map[string]any{"plugin_id": g.PluginID, "call": what, "reason": why}}
+	if !s.host.allowanceOf(g.ID).denials.Allow() { // the log tells of enough of them
+		return status.Error(codes.PermissionDenied, why)
+	}
 	if err := event.Record(context.WithoutCancel(ctx), s.host.DB, scope, f); err != nil {
 		s.host.Log.WarnContext(ctx, "could not record a plugin's denied call", "plugin", g.PluginID, "error", err)
 	}
@@ -170,7 +176,6 @@ func (h *Host) identify(g *grant) api.Identify {
 			if i = a.find(g.ID); i == nil {
 				return nil, fault.New(fault.Denied, "permission_denied", "The organisation does not run this plugin any more.").With("permission", "plugin:installed")
 			}
-			i.Epoch = a.epoch
 		}
 		return h.caller(i), nil
 	}
@@ -231,7 +236,10 @@ func (s *hostServer) Fetch(ctx context.Context, in *pluginpb.FetchRequest) (*plu
 	if in.TimeoutSeconds > 0 {
 		wait = time.Duration(in.TimeoutSeconds) * time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	if a, err := s.host.load(ctx, g.Organization); err != nil || a.find(g.ID) == nil || !a.find(g.ID).reaches(u) {
+		return nil, s.denied(ctx, g, "fetch "+u.Host, "the organisation does not run this plugin any more, or took the grant back")
+	}
+	ctx, cancel := context.WithDeadline(ctx, earlier(time.Now().Add(wait), g.until))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, in.Method, in.Url, bytes.NewReader(in.Body))
 	if err != nil {
@@ -255,6 +263,13 @@ func (s *hostServer) Fetch(ctx context.Context, in *pluginpb.FetchRequest) (*plu
 		}
 	}
 	return out, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // Log implements pluginpb.HostServer.

@@ -13,11 +13,14 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/guildhall-dev/guildhall/plugins/sdk/bundle"
 	"github.com/guildhall-dev/guildhall/plugins/sdk/launch"
@@ -46,26 +49,26 @@ func (h *Host) start(ctx context.Context, s slot) (_ *launch.Process, err error)
 	row, err := tenant.One[bundleRow](ctx, h.DB.Global(), selectBundle, s.plugin, s.version)
 	switch {
 	case errors.Is(err, tenant.ErrNoRows):
-		return nil, errors.New("this version is not in the catalogue any more")
+		return nil, fmt.Errorf("%w: this version is not in the catalogue any more", errHere)
 	case err != nil:
-		return nil, fmt.Errorf("plugins: read the bundle of %s: %w", s.key, err)
+		return nil, fmt.Errorf("%w: read the bundle of %s: %w", errHere, s.key, err)
 	}
 	b, err := row.verify(s.key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHere, err)
 	}
 	cmd, err := commandOf(b)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHere, err)
 	}
 	uid, leave, err := h.account(row.Number)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHere, err)
 	}
 	m := b.Manifest
 	proc, err := launch.Start(ctx, launch.Spec{
 		Name: s.plugin, Version: s.version, Command: cmd, UID: uid, Confine: h.Confine, TLS: m.Runtime.TLS == bundle.TLSAuto,
-		Host: &hostServer{host: h, process: s}, HostOptions: []grpc.ServerOption{grpc.MaxConcurrentStreams(64), grpc.MaxRecvMsgSize(mostMessage)},
+		Host: &hostServer{host: h, process: s}, HostOptions: []grpc.ServerOption{grpc.MaxConcurrentStreams(64), grpc.MaxRecvMsgSize(mostMessage), grpc.UnaryInterceptor(h.safely)},
 		Limits: launch.Limits{MemoryBytes: int64(m.Limits.MemoryMB) << 20, Processes: m.Limits.Processes, CPUPercent: m.Limits.CPUPercent, CPUWindow: h.Restart.CPU},
 		Output: h.printed(ctx, s.key),
 		Log:    h.Log,
@@ -80,6 +83,21 @@ func (h *Host) start(ctx context.Context, s slot) (_ *launch.Process, err error)
 	}()
 	return proc, nil
 }
+
+// safely keeps a panic in a host call from ending the process for everybody.
+func (h *Host) safely(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (res any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.Log.ErrorContext(ctx, "a host call panicked", "call", info.FullMethod, "panic", v, "stack", string(debug.Stack()))
+			err = status.Error(codes.Internal, "the call failed inside Guildhall; its log says why")
+		}
+	}()
+	return handler(ctx, req)
+}
+
+// errHere is a failure that is not the plugin's: it cannot be started on this
+// machine, or may not. It is tried again, and nobody is quarantined for it.
+var errHere = errors.New("it cannot be started here")
 
 // accountsEach is how many accounts a plugin has: one for each process that runs at
 // the same time, because the kernel counts processes by account.

@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -309,6 +310,9 @@ func (s *hostServer) EmitEvent(ctx context.Context, in *pluginpb.EmitEventReques
 	if bad := g.manifest.CheckEmit(in.Name, in.Data); len(bad) > 0 {
 		return nil, status.Errorf(codes.InvalidArgument, "data does not fit the manifest's event %s: %s %s", plain(in.Name, 50), bad[0].Pointer, bad[0].Message)
 	}
+	if bytes.Contains(in.Data, []byte(`\u0000`)) {
+		return nil, status.Error(codes.InvalidArgument, "data holds a NUL character")
+	}
 	if len(in.IdempotencyKey) > 255 {
 		return nil, status.Error(codes.InvalidArgument, "idempotency_key has at most 255 bytes")
 	}
@@ -365,6 +369,9 @@ func (s *hostServer) Enqueue(ctx context.Context, in *pluginpb.EnqueueRequest) (
 	if len(in.Payload) > mostValue {
 		return nil, status.Errorf(codes.InvalidArgument, "a payload has at most %d bytes", mostValue)
 	}
+	if !s.host.allowanceOf(g.ID).tasks.Allow() {
+		return nil, status.Error(codes.ResourceExhausted, "too many tasks: at most 5 a second for each installation, and 500 at once")
+	}
 	var at time.Time
 	if in.At != nil {
 		if at = in.At.AsTime(); at.After(time.Now().Add(mostAhead)) {
@@ -385,4 +392,4 @@ type taskArgs struct {
 	Payload      []byte `json:"payload"`
 }
 
-var runTask = jobs.Define[taskArgs]("plugins.task")
+var runTask = jobs.Kind[taskArgs]{Name: "plugins.task", Queue: queue}

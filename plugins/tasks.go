@@ -24,7 +24,7 @@ type scheduleArgs struct {
 	Due          time.Time `json:"due"`
 }
 
-var runSchedule = jobs.Define[scheduleArgs]("plugins.schedule")
+var runSchedule = jobs.Kind[scheduleArgs]{Name: "plugins.schedule", Queue: queue}
 
 const claimSchedules = `select tenant_id, installation_id, name, due from claim_plugin_schedules($1)`
 
@@ -58,6 +58,11 @@ func (h *Host) workSchedule(ctx context.Context, _ *tenant.DB, s tenant.Scope, a
 	if err != nil || i == nil || !i.Granted(bundle.AskSchedule+":"+a.Name) {
 		return err
 	}
+	leave, ok := h.place(i.ID)
+	if !ok {
+		return jobs.Later(2 * time.Second)
+	}
+	defer leave()
 	return h.jobError(h.call(ctx, i, callOptions{point: "schedule:" + a.Name, deadline: taskDeadline, actor: s.Actor},
 		func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) error {
 			_, err := p.RunSchedule(ctx, &pluginpb.RunScheduleRequest{Call: c, Name: a.Name, Due: timestamppb.New(a.Due)})
@@ -66,16 +71,42 @@ func (h *Host) workSchedule(ctx context.Context, _ *tenant.DB, s tenant.Scope, a
 }
 
 // workTask runs what a plugin put aside.
-func (h *Host) workTask(ctx context.Context, _ *tenant.DB, s tenant.Scope, a taskArgs) error {
+func (h *Host) workTask(ctx context.Context, db *tenant.DB, s tenant.Scope, a taskArgs) error {
 	i, err := h.Installed(ctx, s.Organization, a.Installation)
-	if err != nil || i == nil {
+	if err != nil {
 		return err
 	}
-	return h.jobError(h.call(ctx, i, callOptions{point: "task:" + a.Name, deadline: taskDeadline, actor: s.Actor},
+	if i == nil {
+		there, err := tenant.Value[bool](ctx, db.View(s), selectInstalled, s.Organization, a.Installation)
+		if err == nil && there {
+			err = jobs.Later(time.Minute) // suspended: it waits
+		}
+		return err
+	}
+	leave, ok := h.place(i.ID)
+	if !ok {
+		return jobs.Later(2 * time.Second)
+	}
+	defer leave()
+	return h.jobError(h.call(ctx, i, callOptions{point: "task", deadline: taskDeadline, actor: s.Actor},
 		func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) error {
 			_, err := p.RunTask(ctx, &pluginpb.RunTaskRequest{Call: c, Name: a.Name, Payload: a.Payload, Attempt: int32(jobs.Attempt(ctx))})
 			return err
 		}))
+}
+
+const selectInstalled = `select exists (select from plugin_installations where tenant_id = $1 and id = $2)`
+
+// place takes one of the few places that an installation has for background work
+// at the same time: one that hangs holds no more.
+func (h *Host) place(installation id.ID) (leave func(), ok bool) {
+	work := h.allowanceOf(installation).work
+	select {
+	case work <- struct{}{}:
+		return func() { <-work }, true
+	default:
+		return nil, false
+	}
 }
 
 func (h *Host) jobError(err error) error {

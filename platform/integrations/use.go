@@ -282,8 +282,12 @@ func (f *Feature) receive(ctx context.Context, in *receiveInput) (api.Raw, error
 		req.Headers = append(req.Headers, &pluginpb.Header{Name: name, Value: value})
 	}
 	out, err := f.Host.Receive(ctx, i, req)
+	var failed *plugins.CallError
+	if errors.As(err, &failed) { // why is nothing for strangers
+		return api.Raw{}, fault.New(fault.Unavailable, "plugin_unavailable", "The plugin does not answer. Send it again later.").Because(err)
+	}
 	if err != nil {
-		return api.Raw{}, unanswered(i, err)
+		return api.Raw{}, err
 	}
 	if out.Status < 200 || out.Status > 599 {
 		return api.Raw{}, fmt.Errorf("integrations: plugin %s answered with status %d", i.PluginID, out.Status)

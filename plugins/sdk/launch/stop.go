@@ -44,14 +44,39 @@ func (p *Process) Kill() {
 
 // verdict says why a process ended that the host did not end.
 func (p *Process) verdict() error {
-	end := p.child.ending()
-	if said := p.output.said(); said != "" {
-		end += ": " + said
+	end, said := p.child.ending(), p.output.said()
+	if p.child.failed() && lackOfMemory.MatchString(end+said) {
+		return &ended{overLimit("exceeded its memory of %s", mebibytes(p.spec.Limits.MemoryBytes)), said}
 	}
-	if p.child.failed() && lackOfMemory.MatchString(end) {
-		return overLimit("exceeded its memory of %s: %s", mebibytes(p.spec.Limits.MemoryBytes), end)
+	return &ended{errors.New(end), said}
+}
+
+// ended is how a process ended, and its last words.
+type ended struct {
+	how  error
+	said string
+}
+
+func (e *ended) Error() string {
+	if e.said == "" {
+		return e.how.Error()
 	}
-	return errors.New(end)
+	return e.how.Error() + ": " + e.said
+}
+
+func (e *ended) Unwrap() error { return e.how }
+
+// Ending is how a process ended, without its last words: it may have served many,
+// and its words may be about any of them.
+func Ending(err error) string {
+	var e *ended
+	if errors.As(err, &e) {
+		return e.how.Error()
+	}
+	if err == nil {
+		return "it ended"
+	}
+	return err.Error()
 }
 
 // What programs say that were refused memory. The most that a process ever had is
