@@ -148,6 +148,8 @@ func guidePlugin(t *testing.T) []byte {
 	for i, block := range guideBlocks(t, "points: begin", "points: end", "go") {
 		a.write(fmt.Sprintf("part_%d.go", i), "package main\n\nimport (\n"+importsOf(block)+")\n\n"+block)
 	}
+	tried := guideBlocks(t, "test: begin", "test: end", "go")[0]
+	a.write("guide_test.go", "package main\n\nimport (\n"+importsOf(tried)+")\n\n"+tried)
 	a.env = append(a.env, "GOPROXY=off", "GOSUMDB=off", "GOWORK=off", "GOFLAGS=-mod=mod", "CGO_ENABLED=0")
 	a.tool(".", "go", "vet", ".")
 	a.tool(".", "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", "bin/pager", ".")
@@ -162,7 +164,7 @@ func guidePlugin(t *testing.T) []byte {
 func importsOf(snippet string) (out string) {
 	for name, path := range map[string]string{
 		"bytes": "bytes", "context": "context", "hmac": "crypto/hmac", "sha256": "crypto/sha256", "hex": "encoding/hex", "json": "encoding/json",
-		"fmt": "fmt", "http": "net/http", "url": "net/url", "time": "time", "sdk": plugins.SDKModule,
+		"fmt": "fmt", "http": "net/http", "url": "net/url", "time": "time", "testing": "testing", "sdk": plugins.SDKModule, "plugintest": plugins.SDKModule + "/plugintest",
 	} {
 		if regexp.MustCompile(`\b` + name + `\.[A-Z]`).MatchString(snippet) {
 			out += fmt.Sprintf("\t%q\n", path)
