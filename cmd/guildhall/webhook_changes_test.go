@@ -107,6 +107,46 @@ func TestWebhookBecomesOrderedWhileSending(t *testing.T) {
 	waitFor(t, 20*time.Second, "nothing is queued", func() bool { return y.number(`select count(*) from webhook_queue`) == 0 })
 }
 
+// Of what failed under way when the endpoint became ordered, the first of a
+// subject goes first.
+func TestWebhookBecomesOrderedWhileFailing(t *testing.T) {
+	t.Parallel()
+	y := newHookYard(t)
+	g := newGate(t)
+	hook := y.ada.hook(g.url, m{"event_types": []string{"task.*"}, "timeout_seconds": 30, "retry_schedule": []int{1, 1, 1, 1, 1}}).str("id")
+	y.settle()
+	defer y.atWork()()
+	task := y.ada.post("/v1/projects/"+y.project+"/tasks", m{"title": "One"}).want(201).str("id")
+	first := g.next(t)
+	y.ada.patch("/v1/tasks/"+task, m{"title": "Two"}).want(200)
+	second := g.next(t)
+	y.patch(hook, m{"ordering": "by_subject"})
+	waiting := func() int64 { return y.number(`select count(*) from webhook_queue where due_at = 'infinity'`) }
+	waitFor(t, 20*time.Second, "the second event waits", func() bool { return waiting() == 1 })
+	second.answer <- 500
+	waitFor(t, 20*time.Second, "its failure is recorded", func() bool { return y.number(`select count(*) from webhook_attempts`) == 1 })
+	if waiting() != 1 {
+		t.Error("the second event is to be sent again while the first is under way")
+	}
+	first.answer <- 500
+	for _, code := range []int{500, 500, 204} {
+		a := g.next(t)
+		if got, want := a.header.Get("Webhook-Id"), first.header.Get("Webhook-Id"); got != want {
+			t.Fatalf("%s came, want %s, which is the first", got, want)
+		}
+		if code == 204 && waiting() != 1 {
+			t.Error("the second event does not wait for the first")
+		}
+		a.answer <- code
+	}
+	last := g.next(t)
+	if got, want := last.header.Get("Webhook-Id"), second.header.Get("Webhook-Id"); got != want {
+		t.Errorf("%s came, want %s, which is the second", got, want)
+	}
+	last.answer <- 204
+	waitFor(t, 20*time.Second, "nothing is queued", func() bool { return y.number(`select count(*) from webhook_queue`) == 0 })
+}
+
 // What was learnt of an endpoint before it was disabled and enabled is
 // forgotten, also by a drain that is at work meanwhile.
 func TestWebhookHealthIsForgottenWhileSending(t *testing.T) {
