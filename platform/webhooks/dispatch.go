@@ -67,6 +67,10 @@ const (
 	nudgedAtMost   = 48               // jobs that one tick sends
 )
 
+// free is how many more drains find a place here for certain. Those without a job
+// are counted too: they are few, and what they have no room for comes as a job.
+func (f *Feature) free() int { return max(0, drains-f.serving.count()) }
+
 // share is how many drains an organisation may have before it gets another from
 // a process in which so many are free. The fewer there are, the less has who
 // has some already, so that one without any finds a free one.
@@ -205,11 +209,16 @@ func (f *Feature) reorder(ctx context.Context, tx *tenant.Tx, endpoint id.ID) er
 }
 
 // nudge sends workers to the endpoints that became due by the clock, or whose
-// drain died.
+// drain died: no more than find a place and would get it, for who was sent and
+// finds none is missed only after seconds.
 func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
+	free := f.free()
+	if free == 0 {
+		return 0, nil
+	}
 	var n int
 	err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, nudgedAtMost, drainsOfTenant)
+		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, min(nudgedAtMost, free), share(free))
 		if err != nil {
 			return fmt.Errorf("webhooks.nudge: %w", err)
 		}
@@ -237,7 +246,7 @@ type claimRow struct {
 func (f *Feature) drainDue(ctx context.Context, db *tenant.DB, org, endpoint id.ID) error {
 	wait := time.Millisecond
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
-		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), share(drains+drainsHere-f.serving.count()), org, endpoint)
+		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), share(f.free()), org, endpoint)
 		switch {
 		case err != nil:
 			return fmt.Errorf("webhooks.drain: claim: %w", err)
