@@ -48,7 +48,7 @@ func (k Kind[A]) soon(ctx context.Context, q *Queue, tx pgx.Tx, after func(func(
 			if err != nil {
 				return fmt.Errorf("jobs: encode %s: %w", k.Name, err)
 			}
-			after(func() { r.do(errand{orgs[i], string(raw)}) })
+			after(func() { r.do(errand{organization: orgs[i], args: string(raw)}) })
 		}
 	}
 	return k.enqueueMany(ctx, q, tx, orgs[n:], args[n:])
@@ -61,6 +61,7 @@ func (q *Queue) Near(w *Workers) { q.near = w }
 type errand struct {
 	organization id.ID
 	args         string
+	turn         uint64 // 0 unless each is done by itself
 }
 
 // rooms is where a process does one kind of work without River.
@@ -74,6 +75,7 @@ type rooms struct {
 	cancel  context.CancelFunc
 	busy    map[errand]bool // at work; true to do it once more, since it was asked for meanwhile
 	waiting []errand        // there was room when they were asked for, and none after the commit
+	turns   uint64
 	done    sync.WaitGroup
 }
 
@@ -123,6 +125,10 @@ func (r *rooms) free() int {
 func (r *rooms) do(e errand) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.def.Apart {
+		r.turns++
+		e.turn = r.turns
+	}
 	if _, busy := r.busy[e]; busy {
 		r.busy[e] = true
 		return

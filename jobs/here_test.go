@@ -47,7 +47,7 @@ var errPanic = errors.New("panic")
 func TestHereDoesAgainWhatWasAskedForMeanwhile(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 4)
-	e := errand{id.New(), "a"}
+	e := errand{organization: id.New(), args: "a"}
 	p.do(e)
 	<-p.began
 	for range 3 {
@@ -65,11 +65,35 @@ func TestHereDoesAgainWhatWasAskedForMeanwhile(t *testing.T) {
 	}
 }
 
+// What is done apart does not wait for what is at work, as long as there is room.
+func TestHereDoesApart(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, 2)
+	p.def.Apart = true
+	e := errand{organization: id.New(), args: "a"}
+	for range 3 {
+		p.do(e)
+	}
+	<-p.began
+	<-p.began // beside the first
+	if n := p.free(); n != 0 {
+		t.Errorf("room for %d more", n)
+	}
+	p.ends <- nil
+	<-p.began // the third, for which there was no room
+	p.ends <- nil
+	p.ends <- nil
+	p.stop()
+	if len(p.began) != 0 || len(p.busy) != 0 {
+		t.Errorf("%d runs too many, %d still at work", len(p.began), len(p.busy))
+	}
+}
+
 func TestHereHasRoomForSoMany(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 2)
 	for i := range 5 { // each found room before it committed
-		p.do(errand{id.Nil, fmt.Sprint(i)})
+		p.do(errand{args: fmt.Sprint(i)})
 	}
 	if n := p.free(); n != 0 {
 		t.Errorf("room for %d more while 3 wait", n)
@@ -95,14 +119,14 @@ func TestHereHasRoomForSoMany(t *testing.T) {
 func TestHereIsClosedBeforeItStartsAndAfterItStops(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 2)
-	p.do(errand{id.Nil, "a"})
+	p.do(errand{args: "a"})
 	<-p.began
 	stopped := make(chan struct{})
 	go func() { p.stop(); close(stopped) }()
 	for p.free() != 0 { // until it has begun to stop
 		runtime.Gosched()
 	}
-	p.do(errand{id.Nil, "b"})
+	p.do(errand{args: "b"})
 	p.ends <- Again() // nor does it go on
 	<-stopped
 	if len(p.began) != 0 {

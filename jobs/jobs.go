@@ -31,8 +31,12 @@ type Definition struct {
 	Every   time.Duration // > 0: also enqueued by the clock, for the instance
 	Workers int           // how many of the queue's jobs run at once in a process; 0 = as many as in the default queue
 	Here    int           // how many more of what Soon is asked for run at once in the process that asks
-	tick    func(ctx context.Context, db *tenant.DB, q *Queue) (int, error)
-	work    func(ctx context.Context, db *tenant.DB, organization id.ID, args []byte, job Info) error
+	// Apart has each time that Soon is asked for done by itself. Otherwise work that
+	// is asked for while the same is under way is done once more after it, so it
+	// waits for whatever that turned to.
+	Apart bool
+	tick  func(ctx context.Context, db *tenant.DB, q *Queue) (int, error)
+	work  func(ctx context.Context, db *tenant.DB, organization id.ID, args []byte, job Info) error
 }
 
 // Info is what a job may know of its own run.

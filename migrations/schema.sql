@@ -40,7 +40,7 @@ alter function claim_plugin_schedules(integer) owner to guildhall_platform;
 revoke execute on function claim_plugin_schedules(integer) from public;
 grant execute on function claim_plugin_schedules(integer) to guildhall_worker;
 
-CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds integer, per_tenant integer)
+CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds integer, per_tenant integer, sent_tenant uuid DEFAULT NULL::uuid, sent_endpoint uuid DEFAULT NULL::uuid)
  RETURNS TABLE(tenant_id uuid, endpoint_id uuid, fence bigint)
  LANGUAGE sql
  SECURITY DEFINER
@@ -52,9 +52,14 @@ AS $function$
 	select pg_advisory_xact_lock(7301, 4);
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
+	), own as (
+		select d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
+		where d.tenant_id = sent_tenant and d.endpoint_id = sent_endpoint
+		and d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
 	), pick as (
 		select d.tenant_id, d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
 		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
+		and (d.endpoint_id = sent_endpoint or not exists (select from own))
 		order by coalesce(b.drains, 0), d.due_at limit 1
 		for update of d skip locked
 	), taken as (
@@ -68,9 +73,9 @@ AS $function$
 		select from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
 		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant)
 $function$;
-alter function claim_webhook_endpoint(integer,integer) owner to guildhall_platform;
-revoke execute on function claim_webhook_endpoint(integer,integer) from public;
-grant execute on function claim_webhook_endpoint(integer,integer) to guildhall_worker;
+alter function claim_webhook_endpoint(integer,integer,uuid,uuid) owner to guildhall_platform;
+revoke execute on function claim_webhook_endpoint(integer,integer,uuid,uuid) from public;
+grant execute on function claim_webhook_endpoint(integer,integer,uuid,uuid) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.drop_event_partitions(keep_days integer)
  RETURNS integer

@@ -107,6 +107,46 @@ func TestWebhookBecomesOrderedWhileSending(t *testing.T) {
 	waitFor(t, 20*time.Second, "nothing is queued", func() bool { return y.number(`select count(*) from webhook_queue`) == 0 })
 }
 
+// Of what failed under way when the endpoint became ordered, the first of a
+// subject goes first.
+func TestWebhookBecomesOrderedWhileFailing(t *testing.T) {
+	t.Parallel()
+	y := newHookYard(t)
+	g := newGate(t)
+	hook := y.ada.hook(g.url, m{"event_types": []string{"task.*"}, "timeout_seconds": 30, "retry_schedule": []int{1, 1, 1, 1, 1}}).str("id")
+	y.settle()
+	defer y.atWork()()
+	task := y.ada.post("/v1/projects/"+y.project+"/tasks", m{"title": "One"}).want(201).str("id")
+	first := g.next(t)
+	y.ada.patch("/v1/tasks/"+task, m{"title": "Two"}).want(200)
+	second := g.next(t)
+	y.patch(hook, m{"ordering": "by_subject"})
+	waiting := func() int64 { return y.number(`select count(*) from webhook_queue where due_at = 'infinity'`) }
+	waitFor(t, 20*time.Second, "the second event waits", func() bool { return waiting() == 1 })
+	second.answer <- 500
+	waitFor(t, 20*time.Second, "its failure is recorded", func() bool { return y.number(`select count(*) from webhook_attempts`) == 1 })
+	if waiting() != 1 {
+		t.Error("the second event is to be sent again while the first is under way")
+	}
+	first.answer <- 500
+	for _, code := range []int{500, 500, 204} {
+		a := g.next(t)
+		if got, want := a.header.Get("Webhook-Id"), first.header.Get("Webhook-Id"); got != want {
+			t.Fatalf("%s came, want %s, which is the first", got, want)
+		}
+		if code == 204 && waiting() != 1 {
+			t.Error("the second event does not wait for the first")
+		}
+		a.answer <- code
+	}
+	last := g.next(t)
+	if got, want := last.header.Get("Webhook-Id"), second.header.Get("Webhook-Id"); got != want {
+		t.Errorf("%s came, want %s, which is the second", got, want)
+	}
+	last.answer <- 204
+	waitFor(t, 20*time.Second, "nothing is queued", func() bool { return y.number(`select count(*) from webhook_queue`) == 0 })
+}
+
 // What was learnt of an endpoint before it was disabled and enabled is
 // forgotten, also by a drain that is at work meanwhile.
 func TestWebhookHealthIsForgottenWhileSending(t *testing.T) {
@@ -212,6 +252,73 @@ func TestWebhookSlowOrganizationsLeaveRoom(t *testing.T) {
 	fresh.create(project, 1)
 	waitFor(t, 8*time.Second, "the fresh organisation's event came", func() bool { return r.count() == 1 })
 	proved(t, "beside %d endpoints that never answer another organisation's first event came after %s", hanging.Load(), time.Since(began).Round(time.Millisecond))
+}
+
+// A drain that turns to other endpoints and stays with one that never answers
+// keeps nothing from the endpoint that it was sent for.
+func TestWebhookSlowEndpointsHoldUpNoOther(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada")
+	slow, quick := ada.organization("Slow"), ada.organization("Quick")
+	var hangs atomic.Bool
+	var hanging atomic.Int64
+	shut := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if !hangs.Load() {
+			rw.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		hanging.Add(1)
+		select {
+		case <-shut:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(srv.Close)
+	const rounds = 6
+	for range rounds {
+		slow.hook(srv.URL, m{"event_types": []string{"task.created"}, "timeout_seconds": 30, "retry_schedule": []int{3600}})
+	}
+	r := newReceiver(t)
+	hook := quick.hook(r.url, m{"event_types": []string{"task.created"}}).str("id")
+	project := quick.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id")
+	slow.create(slow.post("/v1/projects", m{"name": "Roof", "key": "ROOF"}).want(201).str("id"), 1)
+	w.settle() // each slow one has an event that is to be sent once more
+	hangs.Store(true)
+	stop := w.atWork()
+	defer func() { close(shut); stop() }()
+	var longest time.Duration
+	send := func() {
+		n, began := r.count(), time.Now()
+		quick.create(project, 1)
+		waitFor(t, 20*time.Second, "the event came", func() bool { return r.count() > n })
+		longest = max(longest, time.Since(began))
+	}
+	send()
+	for n := range int64(rounds) {
+		// Due, and the ticks take it for served: only a drain that looks around finds it.
+		w.sql(`with one as (
+				select tenant_id, endpoint_id from webhook_dispatch where endpoint_id <> $1 and (lease_until is null or lease_until < now()) and due_at < 'infinity' limit 1
+			), q as (
+				update webhook_queue q set due_at = now() from one where q.tenant_id = one.tenant_id and q.endpoint_id = one.endpoint_id
+			)
+			update webhook_dispatch d set due_at = now(), nudged_at = now() + interval '1 hour'
+			from one where d.tenant_id = one.tenant_id and d.endpoint_id = one.endpoint_id`, hook)
+		send()
+		waitFor(t, 20*time.Second, "a drain hangs", func() bool { return hanging.Load() > n })
+		for range 3 {
+			send()
+			waitFor(t, 20*time.Second, "the endpoint is given back", func() bool {
+				return w.number(`select count(*) from webhook_dispatch where endpoint_id = $1 and lease_until is null`, hook) == 1
+			})
+		}
+	}
+	if longest > 2*time.Second { // a tick comes after three
+		t.Errorf("an event came after %s", longest)
+	}
+	proved(t, "while drains hung with %d endpoints, another's %d events came within %s each", hanging.Load(), r.count(), longest.Round(time.Millisecond))
 }
 
 // Settings change at random while deliveries are under way; in the end nothing

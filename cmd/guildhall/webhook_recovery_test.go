@@ -82,6 +82,53 @@ func TestWebhookClaimsUnderRace(t *testing.T) {
 	}
 }
 
+// Who was sent for an endpoint gets that one, however long others are due, and
+// waits for it while an event is being fanned out to it. Where it has a drain or
+// its organisation has enough, the others are served.
+func TestWebhookClaimsWhatItWasSentFor(t *testing.T) {
+	t.Parallel()
+	w := hookWorld(t)
+	ada := w.person("ada")
+	a, b := ada.organization("Hall"), ada.organization("Yard")
+	r := newReceiver(t)
+	mine, other := a.hook(r.url, nil).str("id"), b.hook(r.url, nil).str("id")
+	w.settle()
+	reset := func() {
+		w.sql(`update webhook_dispatch set lease_until = null, due_at = now() - case when endpoint_id = $1 then interval '1 second' else interval '1 minute' end`, mine)
+	}
+	claim := func(most int) (endpoint string) {
+		if err := w.super.QueryRow(t.Context(), `select coalesce(endpoint_id::text, 'again') from guildhall.claim_webhook_endpoint(30, $3,
+			(select tenant_id from guildhall.webhook_dispatch where endpoint_id = $1::uuid), $2::uuid)`, mine, mine, most).Scan(&endpoint); err != nil {
+			t.Error(err)
+		}
+		return endpoint
+	}
+	reset()
+	if got := claim(12); got != mine {
+		t.Errorf("got %s, want its own", got)
+	}
+	if got := claim(12); got != other { // its own has a drain
+		t.Errorf("got %s, want the other", got)
+	}
+	reset()
+	tx, err := w.super.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `select from guildhall.webhook_dispatch where endpoint_id = $1 for update`, mine); err != nil {
+		t.Fatal(err)
+	}
+	if got := claim(12); got != "again" {
+		t.Errorf("got %s while its own is locked", got)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := claim(12); got != mine {
+		t.Errorf("got %s, want its own after it was unlocked", got)
+	}
+}
+
 // What retention takes out of the queue leaves nothing behind it waiting, and
 // one that waits for its next attempt is sent at once when somebody asks.
 func TestWebhookSubjectGoesOn(t *testing.T) {

@@ -7,8 +7,11 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
-// What the filters of one organisation may take over one batch, while its other
-// endpoints wait. Half is shared out equally, so that none suffers from another;
+// What the filters of one organisation may take over one batch of up to
+// filterEvents, while its other endpoints wait; over a larger one more in
+// proportion, so that a filter that is quick enough for each event comes to the
+// last one too, but no more than filterMost times as much in one transaction.
+// Half is shared out equally, so that none suffers from another;
 // the other half is for those that need more than their share, first come first
 // served, up to filterTime in all.
 //
@@ -18,6 +21,9 @@ const (
 	filtersTime = 2 * time.Second
 	filterTime  = 200 * time.Millisecond
 	filterOnce  = 50 * time.Millisecond
+
+	filterEvents = 200
+	filterMost   = 3
 )
 
 const (
@@ -27,25 +33,32 @@ const (
 
 // budget is what the filters have left of a batch.
 type budget struct {
-	share time.Duration // of each
+	most  time.Duration // of each, at most
+	share time.Duration // of each, whatever the others take
 	rest  time.Duration // for who needs more
 	spent map[id.ID]time.Duration
 }
 
-func newBudget(rules []rule) *budget {
+func newBudget(rules []rule, events int) *budget {
 	n := 0
 	for _, r := range rules {
 		if r.Filter != "" {
 			n++
 		}
 	}
-	return &budget{share: min(filterTime, filtersTime/2/time.Duration(max(1, n))), rest: filtersTime / 2, spent: map[id.ID]time.Duration{}}
+	most, all := inProportion(filterTime, events), inProportion(filtersTime, events)
+	return &budget{most: most, share: min(most, all/2/time.Duration(max(1, n))), rest: all / 2, spent: map[id.ID]time.Duration{}}
+}
+
+// inProportion is the time that so many events get where filterEvents get d.
+func inProportion(d time.Duration, events int) time.Duration {
+	return d * time.Duration(min(max(events, filterEvents), filterMost*filterEvents)) / filterEvents
 }
 
 // stops says why the endpoint's filter may not be asked any more, or "".
 func (b *budget) stops(endpoint id.ID) string {
 	switch spent := b.spent[endpoint]; {
-	case spent >= filterTime:
+	case spent >= b.most:
 		return tooSlow
 	case spent >= b.share && b.rest <= 0:
 		return tooSlowTogether

@@ -198,7 +198,7 @@ func (f *Feature) passing(ctx context.Context, tx *tenant.Tx, r rule, ids []id.I
 	var b *budget
 	for n, some := range slices.Collect(slices.Chunk(ids, 100)) {
 		if n%(replaySlice/100) == 0 {
-			b = newBudget([]rule{r})
+			b = newBudget([]rule{r}, min(replaySlice, len(ids)-100*n))
 		}
 		days := map[time.Time]bool{}
 		for _, i := range some {

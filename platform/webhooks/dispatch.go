@@ -54,7 +54,7 @@ const (
 		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id`
 
 	nudge = `select n from nudge_webhook_endpoints($1, $2) n`
-	claim = `select tenant_id, endpoint_id, fence from claim_webhook_endpoint($1, $2)`
+	claim = `select tenant_id, endpoint_id, fence from claim_webhook_endpoint($1, $2, $3, $4)`
 )
 
 const (
@@ -67,24 +67,31 @@ const (
 	nudgedAtMost   = 48               // jobs that one tick sends
 )
 
+// free is how many more drains find a place here for certain. Those without a job
+// are counted too: they are few, and what they have no room for comes as a job.
+func (f *Feature) free() int { return max(0, drains-f.serving.count()) }
+
 // share is how many drains an organisation may have before it gets another from
 // a process in which so many are free. The fewer there are, the less has who
 // has some already, so that one without any finds a free one.
 func share(free int) int { return max(1, min(drainsOfTenant, free/2)) }
 
-// drainArgs says for which endpoint it was sent; it serves those that wait.
+// drainArgs says for which endpoint it was sent: it serves that one first, and
+// then those that wait.
 type drainArgs struct {
 	Endpoint id.ID `json:"endpoint_id"`
 }
 
 // drain lets one worker serve endpoints, whosever they are, until none is due.
+// Each is done by itself: one that turned to a slow endpoint is not on its way
+// to the one it was sent for.
 var drain = jobs.Kind[drainArgs]{Name: "webhooks.drain", Queue: "webhooks"}
 
 func (f *Feature) jobs() []jobs.Definition {
-	work := jobs.Work(drain, func(ctx context.Context, db *tenant.DB, _ tenant.Scope, _ drainArgs) error {
-		return f.drainDue(ctx, db)
+	work := jobs.Work(drain, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a drainArgs) error {
+		return f.drainDue(ctx, db, s.Organization, a.Endpoint)
 	})
-	work.Workers, work.Here, work.Timeout = drains, drainsHere, 2*time.Minute
+	work.Workers, work.Here, work.Apart, work.Timeout = drains, drainsHere, true, 2*time.Minute
 	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge), f.repair()}
 }
 
@@ -202,11 +209,16 @@ func (f *Feature) reorder(ctx context.Context, tx *tenant.Tx, endpoint id.ID) er
 }
 
 // nudge sends workers to the endpoints that became due by the clock, or whose
-// drain died.
+// drain died: no more than find a place and would get it, for who was sent and
+// finds none is missed only after seconds.
 func (f *Feature) nudge(ctx context.Context, db *tenant.DB, q *jobs.Queue) (int, error) {
+	free := f.free()
+	if free == 0 {
+		return 0, nil
+	}
 	var n int
 	err := db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, nudgedAtMost, drainsOfTenant)
+		orgs, err := tenant.Values[id.ID](ctx, tx, nudge, min(nudgedAtMost, free), share(free))
 		if err != nil {
 			return fmt.Errorf("webhooks.nudge: %w", err)
 		}
@@ -230,10 +242,11 @@ type claimRow struct {
 	Fence        *int64 `db:"fence"`
 }
 
-func (f *Feature) drainDue(ctx context.Context, db *tenant.DB) error {
+// drainDue serves what is due, first the endpoint that it was sent for, if any.
+func (f *Feature) drainDue(ctx context.Context, db *tenant.DB, org, endpoint id.ID) error {
 	wait := time.Millisecond
 	for began := time.Now(); time.Since(began) < time.Minute && ctx.Err() == nil; {
-		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), share(drains+drainsHere-f.serving.count()))
+		due, err := tenant.List[claimRow](ctx, db.Global(), claim, int(lease.Seconds()), share(f.free()), org, endpoint)
 		switch {
 		case err != nil:
 			return fmt.Errorf("webhooks.drain: claim: %w", err)
@@ -244,7 +257,7 @@ func (f *Feature) drainDue(ctx context.Context, db *tenant.DB) error {
 			time.Sleep(wait) // an event is being fanned out to it
 			continue
 		}
-		wait = time.Millisecond
+		wait, endpoint = time.Millisecond, id.Nil
 		if err := f.drainOne(ctx, db, claimed{*due[0].Organization, *due[0].Endpoint, *due[0].Fence}); err != nil {
 			return err
 		}

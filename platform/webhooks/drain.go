@@ -148,11 +148,10 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 		}
 		return fmt.Errorf("webhooks.drain of endpoint %s: %w", c.Endpoint, err)
 	}
-	err = d.loadTarget(ctx)
-	switch {
-	case err == nil:
+	if err = d.loadTarget(ctx); err == nil {
 		err = d.run(ctx)
-	case errors.Is(err, tenant.ErrNoRows): // deleted
+	}
+	if errors.Is(err, tenant.ErrNoRows) { // deleted, before or meanwhile
 		err = nil
 	}
 	if err != nil {
@@ -200,9 +199,12 @@ func (d *draining) reload(ctx context.Context) error {
 	if errors.Is(err, tenant.ErrNoRows) {
 		return errLeaseLost
 	}
+	if err != nil {
+		return err
+	}
 	now.LastDeliveredAt, now.LastFailedAt = d.state.LastDeliveredAt, d.state.LastFailedAt
 	d.state.health = now.health
-	return err
+	return nil
 }
 
 // check notices a change of the settings while there is something to send that

@@ -71,7 +71,7 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 	}
 	var made decided
 	var send []queued
-	b := newBudget(rules)
+	b := newBudget(rules, len(events))
 	for _, e := range events {
 		seen := &lazily{event: e}
 		for _, r := range rules {

@@ -27,7 +27,7 @@ func TestSlowFilterUsesUpItsTime(t *testing.T) {
 	slow := rule{ID: id.New(), Enabled: true, Filter: "event.data.list.all(x, event.data.list.all(y, x == y))"}
 	quick := rule{ID: id.New(), Enabled: true, Filter: `event.type == "task.created"`}
 	open := rule{ID: id.New(), Enabled: true}
-	b := newBudget([]rule{slow, quick, open})
+	b := newBudget([]rule{slow, quick, open}, 1)
 	rounds, reason := 0, ""
 	for ; reason != tooSlow && rounds < 100_000; rounds++ {
 		if _, reason = f.judgeInTime(t.Context(), slow, e, b); b.spent[slow.ID] > filterTime+filterOnce {
@@ -56,7 +56,7 @@ func TestSlowFiltersShareTheirTime(t *testing.T) {
 		rules[i] = rule{ID: id.New(), Filter: "true"}
 	}
 	const slowly, quickly = 5 * time.Millisecond, 20 * time.Microsecond
-	quick, b := rules[99].ID, newBudget(rules)
+	quick, b := rules[99].ID, newBudget(rules, 1)
 	var all time.Duration
 	asked, reasons := map[id.ID]int{}, map[string]bool{}
 	for range 500 {
@@ -94,7 +94,7 @@ func TestSlowFiltersShareTheirTime(t *testing.T) {
 func TestFewFiltersHaveTheirFullTime(t *testing.T) {
 	t.Parallel()
 	rules := []rule{{ID: id.New(), Filter: "true"}, {ID: id.New()}, {ID: id.New(), Filter: "true"}}
-	b := newBudget(rules)
+	b := newBudget(rules, 1)
 	for range 1000 {
 		for _, r := range rules {
 			if r.Filter != "" && b.stops(r.ID) == "" {
@@ -106,6 +106,59 @@ func TestFewFiltersHaveTheirFullTime(t *testing.T) {
 		if b.spent[r.ID] != filterTime || b.stops(r.ID) != tooSlow {
 			t.Errorf("a filter had %s: %q", b.spent[r.ID], b.stops(r.ID))
 		}
+	}
+}
+
+// Many events at once get as much time for each as few do, within bounds.
+func TestFiltersHaveTimeInProportion(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		events, filters, asked int // asked: how many events the filters come to, each
+		took                   time.Duration
+	}{
+		{events: 1, filters: 1, took: filterOnce, asked: 1},
+		{events: 200, filters: 1, took: 500 * time.Microsecond, asked: 200},
+		{events: 500, filters: 1, took: 500 * time.Microsecond, asked: 500},
+		{events: 500, filters: 5, took: 500 * time.Microsecond, asked: 500},
+		{events: 500, filters: 1, took: 5 * time.Millisecond, asked: 100},
+		{events: 5000, filters: 1, took: 500 * time.Microsecond, asked: 1200},
+		{events: 5000, filters: 1, took: 100 * time.Microsecond, asked: 5000},
+	} {
+		rules := make([]rule, c.filters)
+		for i := range rules {
+			rules[i] = rule{ID: id.New(), Filter: "true"}
+		}
+		b, asked := newBudget(rules, c.events), map[id.ID]int{}
+		for range c.events {
+			for _, r := range rules {
+				if b.stops(r.ID) == "" {
+					asked[r.ID]++
+					b.took(r.ID, c.took)
+				}
+			}
+		}
+		for _, r := range rules {
+			if asked[r.ID] != c.asked {
+				t.Errorf("%+v: came to %d", c, asked[r.ID])
+			}
+		}
+	}
+	// However many events and filters there are.
+	rules := make([]rule, 100)
+	for i := range rules {
+		rules[i] = rule{ID: id.New(), Filter: "true"}
+	}
+	b, all := newBudget(rules, 100_000), time.Duration(0)
+	for range 10_000 {
+		for _, r := range rules {
+			if b.stops(r.ID) == "" {
+				all += time.Millisecond
+				b.took(r.ID, time.Millisecond)
+			}
+		}
+	}
+	if most := filterMost*filtersTime + time.Millisecond*100; all > most {
+		t.Errorf("the filters took %s, want %s at most", all, most)
 	}
 }
 

@@ -59,6 +59,12 @@ const (
 	// does not wait for those who add to the queue.
 	shareSettings = `select version, ordering from webhook_endpoints where tenant_id = $1 and id = $2 for share`
 
+	// What was sent before the endpoint became ordered, and is to be sent once more,
+	// waits for those before it.
+	demote = `update webhook_queue q set due_at = 'infinity'
+		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3::text[]) and q.due_at <> 'infinity' and exists (
+			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position)`
+
 	// The next of each subject takes its turn.
 	promote = `update webhook_queue q set due_at = now()
 		from (select b.subject, min(b.position) as position from webhook_queue b
@@ -134,12 +140,18 @@ func (f *Feature) recordIn(ctx context.Context, tx *tenant.Tx, t *target, batch 
 	if now.Ordering == "by_subject" && !ordered {
 		return 0, errOrdered
 	}
-	subjects := map[string]bool{}
+	subjects, unordered := map[string]bool{}, map[string]bool{}
 	for _, i := range batch {
 		i.target.queueRecord(tx, i, rand.Float64())
 		subjects[i.Subject] = true
+		if i.target.Ordering != "by_subject" {
+			unordered[i.Subject] = true
+		}
 	}
 	if now.Ordering == "by_subject" {
+		if len(unordered) > 0 {
+			tx.Queue(demote, t.Organization, t.ID, keys(unordered))
+		}
 		tx.Queue(promote, t.Organization, t.ID, keys(subjects))
 	}
 	if disable != "" && now.Version == t.Version { // not where somebody has just changed it: what failed may be mended
