@@ -116,6 +116,16 @@ func TestPluginConsent(t *testing.T) {
 		t.Errorf("the harder version asks for nothing: %s", got.body)
 	}
 	ann.post("/v1/plugin-installations/"+id+"/upgrade", m{}).want(422)
+	// Who may not join private projects cannot send elsewhere what a plugin sees of
+	// them.
+	at := "/v1/plugin-installations/" + id
+	ann.patch(at, m{"grants": probeGrants("private_projects")}).want(200)
+	cat.patch(at, m{"settings": m{"url": "https://elsewhere.example"}}).want(403).code("permission_denied")
+	cat.patch(at, m{"grants": probeGrants("private_projects", "host-setting:/url")}).want(403).code("permission_denied")
+	cat.post(at+"/upgrade", m{"grants": []string{"action:call:tasks.read", "hook:task.will_create:refuse"}}).want(403).code("permission_denied")
+	cat.patch(at, m{"auto_update": false}).want(200)
+	cat.patch(at, m{"grants": probeGrants()}).want(200)
+	cat.patch(at, m{"settings": m{"url": "https://elsewhere.example"}}).want(200)
 	// Another organisation sees the catalogue, and nothing of this one.
 	eve := w.person("eve").organization("OTHER")
 	eve.get("/v1/plugin-installations/" + id).want(404)

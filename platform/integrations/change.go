@@ -47,6 +47,16 @@ func (f *Feature) changed(org id.ID, was row, m *bundle.Manifest, in *updateInpu
 	return now, settings, err
 }
 
+// keepsPrivate refuses to change what an installation does with private projects,
+// which it sees and goes on to see, for a caller who may not join these: another
+// host, another grant or another version could bring him what happens in them.
+func keepsPrivate(ctx context.Context, grants []string, differs bool) error {
+	if differs && slices.Contains(grants, bundle.AskPrivateProjects) && !api.Can(ctx, joinsPrivate) {
+		return fault.Deniedf(joinsPrivate.Key)
+	}
+	return nil
+}
+
 // beforeUpdate lets the plugin look at new settings, and at the ones it has when
 // it is to run again.
 func (f *Feature) beforeUpdate(ctx context.Context, in *updateInput) error {
@@ -62,8 +72,11 @@ func (f *Feature) beforeUpdate(ctx context.Context, in *updateInput) error {
 	if err != nil {
 		return err
 	}
-	_, settings, err := f.changed(v.Scope().Organization, r, m, in)
+	now, settings, err := f.changed(v.Scope().Organization, r, m, in)
 	if err != nil {
+		return err
+	}
+	if err := keepsPrivate(ctx, now.Grants, len(in.Body.Settings) > 0); err != nil {
 		return err
 	}
 	return f.try(ctx, m, &plugins.Installation{Organization: v.Scope().Organization, ID: r.ID, PluginID: r.PluginID, Version: version.Version}, settings)
@@ -98,6 +111,9 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *updateInput) (P
 		if now.Grants, err = f.consent(ctx, m, now.Grants, was.Grants); err != nil {
 			return PluginInstallation{}, err
 		}
+	}
+	if err := keepsPrivate(ctx, now.Grants, len(in.Body.Settings) > 0 || !slices.Equal(now.Grants, was.Grants)); err != nil {
+		return PluginInstallation{}, err
 	}
 	if now.Status == was.Status && now.AutoUpdate == was.AutoUpdate && len(in.Body.Settings) == 0 && slices.Equal(now.Grants, was.Grants) {
 		return before, nil
@@ -149,6 +165,9 @@ func (f *Feature) upgraded(ctx context.Context, org id.ID, r row, vs versions, i
 		}
 	}
 	if grants, err = f.consent(ctx, m, grants, r.Grants); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := keepsPrivate(ctx, grants, m.Version != r.PluginVersion || len(in.Body.Settings) > 0 || !slices.Equal(grants, r.Grants)); err != nil {
 		return nil, nil, nil, err
 	}
 	if settings, err = plugins.OpenSettings(f.Keys, org, r.ID, r.Settings, r.Secrets); err != nil {
