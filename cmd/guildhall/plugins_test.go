@@ -126,6 +126,20 @@ func TestPluginConsent(t *testing.T) {
 	cat.patch(at, m{"auto_update": false}).want(200)
 	cat.patch(at, m{"grants": probeGrants()}).want(200)
 	cat.patch(at, m{"settings": m{"url": "https://elsewhere.example"}}).want(200)
+	// A field that a version calls a secret is sealed by the move to it, and stays so
+	// on the way back. The same version again is no upgrade.
+	w.addPlugin(probeBundle(t, "1.2.0", func(man m) {
+		man["settings"].(m)["properties"].(m)["url"] = m{"type": "string", "x-secret": true}
+	}))
+	if got := ann.post(at+"/upgrade", m{"version": "1.2.0"}).want(200); strings.Contains(string(got.body), "elsewhere") || fmt.Sprint(got.at("secrets_set")) != "[secret url]" {
+		t.Errorf("a new secret is shown: %s", got.body)
+	}
+	if got := ann.post(at+"/upgrade", m{"settings": m{"secret": nil}}).want(200); got.str("previous_version") != "1.0.0" || fmt.Sprint(got.at("secrets_set")) != "[url]" {
+		t.Errorf("settings alone were an upgrade: %s", got.body)
+	}
+	if got := ann.post(at+"/upgrade", m{"version": "1.0.0"}).want(200); strings.Contains(string(got.body), "elsewhere") {
+		t.Errorf("a secret is shown on the way back: %s", got.body)
+	}
 	// Another organisation sees the catalogue, and nothing of this one.
 	eve := w.person("eve").organization("OTHER")
 	eve.get("/v1/plugin-installations/" + id).want(404)

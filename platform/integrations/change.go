@@ -43,8 +43,7 @@ func (f *Feature) changed(org id.ID, was row, m *bundle.Manifest, in *updateInpu
 	if err := checkSettings(m, settings); err != nil {
 		return now, settings, err
 	}
-	now.Settings, now.Secrets, err = plugins.SealSettings(f.Keys, org, was.ID, settings, m.SecretFields())
-	return now, settings, err
+	return now, settings, f.seal(org, &now, m, settings)
 }
 
 // keepsPrivate refuses to change what an installation does with private projects,
@@ -88,7 +87,7 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *updateInput) (P
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	before, err := was.complete(vs)
+	before, err := f.complete(ctx, org, was, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -131,7 +130,7 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *updateInput) (P
 	if r.Status == statusActive && was.Status != statusActive {
 		tx.Queue(wakeQueue, org, r.ID) // what happened meanwhile
 	}
-	after, err := r.complete(vs)
+	after, err := f.complete(ctx, org, r, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -202,7 +201,7 @@ func (f *Feature) upgrade(ctx context.Context, tx *tenant.Tx, in *upgradeInput) 
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	before, err := was.complete(vs)
+	before, err := f.complete(ctx, org, was, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -216,37 +215,35 @@ func (f *Feature) upgrade(ctx context.Context, tx *tenant.Tx, in *upgradeInput) 
 	if m.Version == was.PluginVersion && len(in.Body.Settings) == 0 && slices.Equal(grants, was.Grants) {
 		return before, nil
 	}
-	if len(in.Body.Settings) > 0 {
-		if was.Settings, was.Secrets, err = plugins.SealSettings(f.Keys, org, was.ID, settings, m.SecretFields()); err != nil {
-			return PluginInstallation{}, err
-		}
+	previous := &was.PluginVersion
+	if m.Version == was.PluginVersion {
+		previous = was.PreviousVersion
 	}
 	was.Grants = grants
-	after, err := f.move(ctx, tx, was, m, &was.PluginVersion, len(in.Body.Settings) > 0, was.AutoUpdate, "")
+	r, err := f.move(ctx, tx, was, m, previous, settings, was.AutoUpdate, "")
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	if after, err = (row{PluginInstallation: after, Secrets: was.Secrets}).complete(vs); err != nil {
+	after, err := f.complete(ctx, org, r, vs)
+	if err != nil {
 		return PluginInstallation{}, err
 	}
 	return after, Updated.EmitChange(ctx, tx, before, after)
 }
 
-// move gives an installation, which is locked, another version; its grants are
-// those of was, and previous is what it can be returned to.
-func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Manifest, previous *string, settings, auto bool, reason string) (PluginInstallation, error) {
+// move gives an installation, which is locked, another version, with settings that
+// fit it; its grants are those of was, and previous is what it can be returned to.
+func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Manifest, previous *string, settings json.RawMessage, auto bool, reason string) (row, error) {
 	org := tx.Scope().Organization
+	if err := f.seal(org, &was, m, settings); err != nil {
+		return row{}, err
+	}
 	if _, err := tenant.Value[int64](ctx, tx, nextEpoch); err != nil {
-		return PluginInstallation{}, err
+		return row{}, err
 	}
-	if settings {
-		if _, err := tenant.One[row](ctx, tx, updateInstallation, org, was.ID, was.Status, was.StatusReason, was.Grants, was.Settings, was.Secrets, auto); err != nil {
-			return PluginInstallation{}, err
-		}
-	}
-	r, err := tenant.One[row](ctx, tx, moveInstallation, org, was.ID, m.Version, previous, was.Grants, auto, reason)
+	r, err := tenant.One[row](ctx, tx, moveInstallation, org, was.ID, m.Version, previous, was.Grants, auto, reason, was.Settings, was.Secrets)
 	if err != nil {
-		return PluginInstallation{}, err
+		return row{}, err
 	}
-	return r.PluginInstallation, f.follow(ctx, tx, r, m)
+	return r, f.follow(ctx, tx, r, m)
 }
