@@ -133,7 +133,8 @@ func (w *world) addPlugin(data []byte) {
 func probeGrants(extra ...string) []string {
 	return append([]string{
 		"tasks.read", "projects.read", "event:task.*", "hook:task.will_create", "hook:task.will_change", "hook:comment.will_create", "hook:comment.will_change",
-		"action:call", "action:keep", "provide:notification.send/probe", "inbound:echo", "schedule:often",
+		"hook:task.will_create:slow", "hook:task.will_change:slow", "hook:comment.will_create:slow", "hook:comment.will_change:slow",
+		"action:call", "action:call:anybody", "action:keep", "action:keep:anybody", "provide:notification.send/probe", "inbound:echo", "schedule:often",
 	}, extra...)
 }
 

@@ -44,12 +44,12 @@ type tenantOf struct {
 	plugin  string // its installation
 }
 
-func (w *world) tenant(name string, plugin bool) tenantOf {
+func (w *world) tenant(name string, plugin bool, extra ...string) tenantOf {
 	w.t.Helper()
 	c := w.person(name).organization(name)
 	o := tenantOf{client: c, project: c.post("/v1/projects", m{"name": "P"}).want(201).str("id")}
 	if plugin {
-		o.plugin = c.post("/v1/plugin-installations", m{"plugin_id": "probe", "grants": probeGrants(), "settings": m{}}).want(201).str("id")
+		o.plugin = c.post("/v1/plugin-installations", m{"plugin_id": "probe", "grants": probeGrants(extra...), "settings": m{}}).want(201).str("id")
 	}
 	return o
 }

@@ -106,7 +106,7 @@ func TestPluginThatIsEndedStopsWithinSeconds(t *testing.T) {
 			defer cancel()
 			w.app.background(ctx)
 			w.addPlugin(probeBundle(t, "1.0.0", func(man m) { man["hooks"].([]m)[0]["on_failure"] = "refuse" }))
-			o := w.tenant("ann", true)
+			o := w.tenant("ann", true, "hook:task.will_create:refuse")
 			if _, asked, err := o.write(); err != nil || !asked {
 				t.Fatalf("it does not run: %v", err)
 			}

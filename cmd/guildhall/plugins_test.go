@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -67,7 +68,7 @@ func TestPluginConsent(t *testing.T) {
 		return c.post("/v1/plugin-installations", m{"plugin_id": "probe", "grants": grants, "settings": settings})
 	}
 
-	if got := ann.get("/v1/plugins").want(200); got.str("data.0.id") != "probe" || got.str("data.0.version") != "1.0.0" || got.len("data.0.asks") != 16 {
+	if got := ann.get("/v1/plugins").want(200); got.str("data.0.id") != "probe" || got.str("data.0.version") != "1.0.0" || got.len("data.0.asks") != 22 {
 		t.Errorf("the catalogue: %s", got.body)
 	}
 	if got := install(ann, []string{"tasks.read"}, m{}).want(422); got.str("errors.0.pointer") != "/grants" {
@@ -106,6 +107,39 @@ func TestPluginConsent(t *testing.T) {
 	}
 	stale := ann.patch("/v1/plugin-installations/"+id, m{"auto_update": false}, `If-Match: "1"`)
 	stale.want(412).code("version_conflict")
+	// A version that asks for the same under harder terms asks for more.
+	w.addPlugin(probeBundle(t, "1.1.0", func(man m) {
+		man["hooks"].([]m)[0]["on_failure"] = "refuse"
+		man["actions"].([]m)[0]["permission"] = "tasks.read"
+	}))
+	if got := ann.get("/v1/plugin-installations/" + id).want(200); fmt.Sprint(got.at("update.new_grants")) != "[action:call:tasks.read hook:task.will_create:refuse]" {
+		t.Errorf("the harder version asks for nothing: %s", got.body)
+	}
+	ann.post("/v1/plugin-installations/"+id+"/upgrade", m{}).want(422)
+	// Who may not join private projects cannot send elsewhere what a plugin sees of
+	// them.
+	at := "/v1/plugin-installations/" + id
+	ann.patch(at, m{"grants": probeGrants("private_projects")}).want(200)
+	cat.patch(at, m{"settings": m{"url": "https://elsewhere.example"}}).want(403).code("permission_denied")
+	cat.patch(at, m{"grants": probeGrants("private_projects", "host-setting:/url")}).want(403).code("permission_denied")
+	cat.post(at+"/upgrade", m{"grants": []string{"action:call:tasks.read", "hook:task.will_create:refuse"}}).want(403).code("permission_denied")
+	cat.patch(at, m{"auto_update": false}).want(200)
+	cat.patch(at, m{"grants": probeGrants()}).want(200)
+	cat.patch(at, m{"settings": m{"url": "https://elsewhere.example"}}).want(200)
+	// A field that a version calls a secret is sealed by the move to it, and stays so
+	// on the way back. The same version again is no upgrade.
+	w.addPlugin(probeBundle(t, "1.2.0", func(man m) {
+		man["settings"].(m)["properties"].(m)["url"] = m{"type": "string", "x-secret": true}
+	}))
+	if got := ann.post(at+"/upgrade", m{"version": "1.2.0"}).want(200); strings.Contains(string(got.body), "elsewhere") || fmt.Sprint(got.at("secrets_set")) != "[secret url]" {
+		t.Errorf("a new secret is shown: %s", got.body)
+	}
+	if got := ann.post(at+"/upgrade", m{"settings": m{"secret": nil}}).want(200); got.str("previous_version") != "1.0.0" || fmt.Sprint(got.at("secrets_set")) != "[url]" {
+		t.Errorf("settings alone were an upgrade: %s", got.body)
+	}
+	if got := ann.post(at+"/upgrade", m{"version": "1.0.0"}).want(200); strings.Contains(string(got.body), "elsewhere") {
+		t.Errorf("a secret is shown on the way back: %s", got.body)
+	}
 	// Another organisation sees the catalogue, and nothing of this one.
 	eve := w.person("eve").organization("OTHER")
 	eve.get("/v1/plugin-installations/" + id).want(404)

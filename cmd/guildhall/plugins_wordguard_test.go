@@ -59,7 +59,8 @@ func TestWordguard(t *testing.T) {
 	w.addPlugin(signedFolder(t, wordguard))
 	install := m{
 		"plugin_id": "wordguard",
-		"grants":    []string{"hook:task.will_create", "hook:task.will_change", "hook:comment.will_create", "hook:comment.will_change", "action:test_text"},
+		"grants": []string{"hook:task.will_create", "hook:task.will_change", "hook:comment.will_create", "hook:comment.will_change",
+			"hook:task.will_create:slow", "hook:task.will_change:slow", "hook:comment.will_create:slow", "hook:comment.will_change:slow", "action:test_text", "action:test_text:anybody"},
 		"settings": m{
 			"words": []m{{"word": "darn"}, {"word": "ＤＡＲＮ"}, {"word": "馬鹿"}, {"word": "heck", "replacement": "oh darn"}},
 		},
@@ -154,7 +155,8 @@ func TestPythonPlugin(t *testing.T) {
 		"permissions": []m{{"permission": "tasks.read", "why": "To read a task."}},
 	}, files))
 	installation := "/v1/plugin-installations/" + ann.post("/v1/plugin-installations", m{
-		"plugin_id": "pyprobe", "grants": []string{"tasks.read", "event:task.created", "hook:task.will_create", "hook:comment.will_create", "action:talk"},
+		"plugin_id": "pyprobe", "grants": []string{"tasks.read", "event:task.created", "hook:task.will_create", "hook:comment.will_create", "hook:comment.will_create:refuse",
+			"action:talk", "action:talk:anybody"},
 	}).want(201).str("id")
 
 	task := ann.post("/v1/projects/"+project+"/tasks", m{"title": "Open"}).want(201).str("id")
@@ -184,6 +186,7 @@ func BenchmarkWordguard(b *testing.B) {
 	b.Run("without", comment)
 	w.addPlugin(signedFolder(b, wordguard))
 	ann.post("/v1/plugin-installations", m{"plugin_id": "wordguard", "settings": m{"words": []m{{"word": "darn"}}},
-		"grants": []string{"hook:task.will_create", "hook:task.will_change", "hook:comment.will_create", "hook:comment.will_change", "action:test_text"}}).want(201)
+		"grants": []string{"hook:task.will_create", "hook:task.will_change", "hook:comment.will_create", "hook:comment.will_change",
+			"hook:task.will_create:slow", "hook:task.will_change:slow", "hook:comment.will_create:slow", "hook:comment.will_change:slow", "action:test_text", "action:test_text:anybody"}}).want(201)
 	b.Run("with", comment)
 }

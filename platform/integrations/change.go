@@ -43,8 +43,17 @@ func (f *Feature) changed(org id.ID, was row, m *bundle.Manifest, in *updateInpu
 	if err := checkSettings(m, settings); err != nil {
 		return now, settings, err
 	}
-	now.Settings, now.Secrets, err = plugins.SealSettings(f.Keys, org, was.ID, settings, m.SecretFields())
-	return now, settings, err
+	return now, settings, f.seal(org, &now, m, settings)
+}
+
+// keepsPrivate refuses to change what an installation does with private projects,
+// which it sees and goes on to see, for a caller who may not join these: another
+// host, another grant or another version could bring him what happens in them.
+func keepsPrivate(ctx context.Context, grants []string, differs bool) error {
+	if differs && slices.Contains(grants, bundle.AskPrivateProjects) && !api.Can(ctx, joinsPrivate) {
+		return fault.Deniedf(joinsPrivate.Key)
+	}
+	return nil
 }
 
 // beforeUpdate lets the plugin look at new settings, and at the ones it has when
@@ -62,8 +71,11 @@ func (f *Feature) beforeUpdate(ctx context.Context, in *updateInput) error {
 	if err != nil {
 		return err
 	}
-	_, settings, err := f.changed(v.Scope().Organization, r, m, in)
+	now, settings, err := f.changed(v.Scope().Organization, r, m, in)
 	if err != nil {
+		return err
+	}
+	if err := keepsPrivate(ctx, now.Grants, len(in.Body.Settings) > 0); err != nil {
 		return err
 	}
 	return f.try(ctx, m, &plugins.Installation{Organization: v.Scope().Organization, ID: r.ID, PluginID: r.PluginID, Version: version.Version}, settings)
@@ -75,7 +87,7 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *updateInput) (P
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	before, err := was.complete(vs)
+	before, err := f.complete(ctx, org, was, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -99,6 +111,9 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *updateInput) (P
 			return PluginInstallation{}, err
 		}
 	}
+	if err := keepsPrivate(ctx, now.Grants, len(in.Body.Settings) > 0 || !slices.Equal(now.Grants, was.Grants)); err != nil {
+		return PluginInstallation{}, err
+	}
 	if now.Status == was.Status && now.AutoUpdate == was.AutoUpdate && len(in.Body.Settings) == 0 && slices.Equal(now.Grants, was.Grants) {
 		return before, nil
 	}
@@ -115,7 +130,7 @@ func (f *Feature) update(ctx context.Context, tx *tenant.Tx, in *updateInput) (P
 	if r.Status == statusActive && was.Status != statusActive {
 		tx.Queue(wakeQueue, org, r.ID) // what happened meanwhile
 	}
-	after, err := r.complete(vs)
+	after, err := f.complete(ctx, org, r, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -151,6 +166,9 @@ func (f *Feature) upgraded(ctx context.Context, org id.ID, r row, vs versions, i
 	if grants, err = f.consent(ctx, m, grants, r.Grants); err != nil {
 		return nil, nil, nil, err
 	}
+	if err := keepsPrivate(ctx, grants, m.Version != r.PluginVersion || len(in.Body.Settings) > 0 || !slices.Equal(grants, r.Grants)); err != nil {
+		return nil, nil, nil, err
+	}
 	if settings, err = plugins.OpenSettings(f.Keys, org, r.ID, r.Settings, r.Secrets); err != nil {
 		return nil, nil, nil, err
 	}
@@ -183,7 +201,7 @@ func (f *Feature) upgrade(ctx context.Context, tx *tenant.Tx, in *upgradeInput) 
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	before, err := was.complete(vs)
+	before, err := f.complete(ctx, org, was, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -197,37 +215,35 @@ func (f *Feature) upgrade(ctx context.Context, tx *tenant.Tx, in *upgradeInput) 
 	if m.Version == was.PluginVersion && len(in.Body.Settings) == 0 && slices.Equal(grants, was.Grants) {
 		return before, nil
 	}
-	if len(in.Body.Settings) > 0 {
-		if was.Settings, was.Secrets, err = plugins.SealSettings(f.Keys, org, was.ID, settings, m.SecretFields()); err != nil {
-			return PluginInstallation{}, err
-		}
+	previous := &was.PluginVersion
+	if m.Version == was.PluginVersion {
+		previous = was.PreviousVersion
 	}
 	was.Grants = grants
-	after, err := f.move(ctx, tx, was, m, &was.PluginVersion, len(in.Body.Settings) > 0, was.AutoUpdate, "")
+	r, err := f.move(ctx, tx, was, m, previous, settings, was.AutoUpdate, "")
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	if after, err = (row{PluginInstallation: after, Secrets: was.Secrets}).complete(vs); err != nil {
+	after, err := f.complete(ctx, org, r, vs)
+	if err != nil {
 		return PluginInstallation{}, err
 	}
 	return after, Updated.EmitChange(ctx, tx, before, after)
 }
 
-// move gives an installation, which is locked, another version; its grants are
-// those of was, and previous is what it can be returned to.
-func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Manifest, previous *string, settings, auto bool, reason string) (PluginInstallation, error) {
+// move gives an installation, which is locked, another version, with settings that
+// fit it; its grants are those of was, and previous is what it can be returned to.
+func (f *Feature) move(ctx context.Context, tx *tenant.Tx, was row, m *bundle.Manifest, previous *string, settings json.RawMessage, auto bool, reason string) (row, error) {
 	org := tx.Scope().Organization
+	if err := f.seal(org, &was, m, settings); err != nil {
+		return row{}, err
+	}
 	if _, err := tenant.Value[int64](ctx, tx, nextEpoch); err != nil {
-		return PluginInstallation{}, err
+		return row{}, err
 	}
-	if settings {
-		if _, err := tenant.One[row](ctx, tx, updateInstallation, org, was.ID, was.Status, was.StatusReason, was.Grants, was.Settings, was.Secrets, auto); err != nil {
-			return PluginInstallation{}, err
-		}
-	}
-	r, err := tenant.One[row](ctx, tx, moveInstallation, org, was.ID, m.Version, previous, was.Grants, auto, reason)
+	r, err := tenant.One[row](ctx, tx, moveInstallation, org, was.ID, m.Version, previous, was.Grants, auto, reason, was.Settings, was.Secrets)
 	if err != nil {
-		return PluginInstallation{}, err
+		return row{}, err
 	}
-	return r.PluginInstallation, f.follow(ctx, tx, r, m)
+	return r, f.follow(ctx, tx, r, m)
 }

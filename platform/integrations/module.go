@@ -95,7 +95,7 @@ func (f *Feature) installationOperations(r *api.Router) {
 		Emits: api.Events(Updated.Type), Errors: []string{"409 plugin_does_not_start"},
 	}, f.update, f.beforeUpdate)
 	api.Write(r, api.Op{
-		ID: "upgrade-plugin-installation", Route: "POST /plugin-installations/{plugin_installation_id}/upgrade", Can: mayManage, Status: 200, Summary: "Move a plugin to another version",
+		ID: "upgrade-plugin-installation", Route: "POST /plugin-installations/{plugin_installation_id}/upgrade", Can: mayManage, Secret: true, Status: 200, Summary: "Move a plugin to another version",
 		Doc:   "grants adds consent to what the version asks for beyond what was granted. The new version is started and checked before anything moves; calls that are on their way end on the old one.",
 		Emits: api.Events(Updated.Type), Errors: []string{"409 plugin_version_revoked", "409 plugin_does_not_start"},
 	}, f.upgrade, f.beforeUpgrade)

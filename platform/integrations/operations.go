@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -22,19 +23,17 @@ import (
 )
 
 // complete fills in what does not stand in the row.
-func (r row) complete(vs versions) (PluginInstallation, error) {
+func (f *Feature) complete(ctx context.Context, organization id.ID, r row, vs versions) (PluginInstallation, error) {
 	i := r.PluginInstallation
-	i.SecretsSet = []string{}
+	var err error
+	if i.SecretsSet, err = f.sealed(organization, r); err != nil { // of a key that is gone, perhaps: what is there can still be replaced
+		f.Log.ErrorContext(ctx, "the secrets of an installation cannot be opened", "installation_id", i.ID.String(), "error", err)
+		i.SecretsSet = []string{}
+	}
+	slices.Sort(i.SecretsSet)
 	v := vs.find(i.PluginVersion)
 	if v == nil {
 		return i, nil
-	}
-	m, err := v.manifest()
-	if err != nil {
-		return i, err
-	}
-	if len(r.Secrets) > 0 {
-		i.SecretsSet = m.SecretFields()
 	}
 	t := vs.target()
 	if t == nil || t.Version == i.PluginVersion || t.Pinned == nil && semver.Compare("v"+t.Version, "v"+i.PluginVersion) < 0 {
@@ -46,6 +45,30 @@ func (r row) complete(vs versions) (PluginInstallation, error) {
 	}
 	i.Update = &PluginUpdate{Version: t.Version, NewGrants: missing(next, i.Grants)}
 	return i, nil
+}
+
+// sealed names the fields that are stored sealed.
+func (f *Feature) sealed(organization id.ID, r row) ([]string, error) {
+	raw, err := plugins.OpenSettings(f.Keys, organization, r.ID, json.RawMessage(`{}`), r.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, err
+	}
+	return slices.AppendSeq([]string{}, maps.Keys(fields)), nil
+}
+
+// seal puts settings into the row as a version wants them stored. What was sealed
+// stays so, also where the version does not call it a secret any more.
+func (f *Feature) seal(organization id.ID, r *row, m *bundle.Manifest, settings json.RawMessage) error {
+	secret, err := f.sealed(organization, *r)
+	if err != nil {
+		return err
+	}
+	r.Settings, r.Secrets, err = plugins.SealSettings(f.Keys, organization, r.ID, settings, append(secret, m.SecretFields()...))
+	return err
 }
 
 type listInput struct{ api.ListParams }
@@ -73,7 +96,7 @@ func (f *Feature) listInstallations(ctx context.Context, v tenant.View, in *list
 	all := byPlugin(catalogue)
 	out := make([]PluginInstallation, len(rows))
 	for n, r := range rows {
-		if out[n], err = r.complete(all[r.PluginID]); err != nil {
+		if out[n], err = f.complete(ctx, org, r, all[r.PluginID]); err != nil {
 			return none, err
 		}
 	}
@@ -93,7 +116,7 @@ func (f *Feature) get(ctx context.Context, v tenant.View, in *installationPath) 
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	return r.complete(vs)
+	return f.complete(ctx, v.Scope().Organization, r, vs)
 }
 
 // look reads an installation and the versions of its plugin.
@@ -264,7 +287,7 @@ func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createInput) (P
 	if err := f.follow(ctx, tx, r, m); err != nil {
 		return PluginInstallation{}, err
 	}
-	i, err := r.complete(vs)
+	i, err := f.complete(ctx, s.Organization, r, vs)
 	if err != nil {
 		return PluginInstallation{}, err
 	}
@@ -303,7 +326,7 @@ func (f *Feature) delete(ctx context.Context, tx *tenant.Tx, in *installationMat
 	if err != nil {
 		return api.None{}, err
 	}
-	i, err := was.complete(vs)
+	i, err := f.complete(ctx, tx.Scope().Organization, was, vs)
 	if err != nil {
 		return api.None{}, err
 	}

@@ -17,7 +17,8 @@ const (
 		where tenant_id = $1 and id = $2 returning ` + rowCols
 	moveInstallation = `update plugin_installations set plugin_version = $3, previous_version = $4, grants = $5, auto_update = $6,
 			status_reason = case when status = 'active' then $7 else status_reason end,
-			upgraded_at = now(), version = version + 1, updated_at = now()
+			settings = $8, secrets = $9, settings_version = settings_version + case when settings is distinct from $8 or secrets is distinct from $9 then 1 else 0 end,
+			upgraded_at = case when plugin_version = $3 then upgraded_at else now() end, version = version + 1, updated_at = now()
 		where tenant_id = $1 and id = $2 returning ` + rowCols
 	deleteInstallation = `delete from plugin_installations where tenant_id = $1 and id = $2 returning ` + rowCols
 

@@ -25,7 +25,8 @@ type placed struct {
 	Version      string `db:"plugin_version"`
 }
 
-// eachOf calls fn for every installation of a plugin.
+// eachOf calls fn for every installation of a plugin. What fails for one of them
+// is logged, and keeps it from no other; only errSkip ends it early.
 func (f *Feature) eachOf(ctx context.Context, plugin string, fn func(placed) error) error {
 	after := id.Nil
 	for {
@@ -34,8 +35,13 @@ func (f *Feature) eachOf(ctx context.Context, plugin string, fn func(placed) err
 			return fmt.Errorf("integrations: installations of %s: %w", plugin, err)
 		}
 		for _, p := range rows {
-			if err := fn(p); err != nil {
+			switch err := fn(p); {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, errSkip):
 				return err
+			case err != nil:
+				f.Log.ErrorContext(ctx, "an installation of a plugin could not be changed", "plugin", plugin, "organization_id", p.Organization.String(), "error", err)
 			}
 			after = p.Organization
 		}
@@ -94,7 +100,7 @@ func (f *Feature) updateOne(ctx context.Context, p placed, vs versions) error {
 		if err != nil {
 			return err
 		}
-		before, err := was.complete(vs)
+		before, err := f.complete(ctx, p.Organization, was, vs)
 		t := vs.target()
 		if err != nil || before.Update == nil || len(before.Update.NewGrants) > 0 || !was.AutoUpdate && (t.Pinned == nil || was.StatusReason != "") {
 			return err // also where it was rolled back, until somebody looked at it
@@ -110,11 +116,12 @@ func (f *Feature) updateOne(ctx context.Context, p placed, vs versions) error {
 		if len(m.CheckSettings(settings)) > 0 {
 			return nil // an admin has to configure it
 		}
-		after, err := f.move(ctx, tx, was, m, &was.PluginVersion, false, was.AutoUpdate, "")
+		r, err := f.move(ctx, tx, was, m, &was.PluginVersion, settings, was.AutoUpdate, "")
 		if err != nil {
 			return err
 		}
-		if after, err = (row{PluginInstallation: after, Secrets: was.Secrets}).complete(vs); err != nil {
+		after, err := f.complete(ctx, p.Organization, r, vs)
+		if err != nil {
 			return err
 		}
 		return Updated.EmitChange(ctx, tx, before, after)
@@ -130,7 +137,7 @@ func system(organization id.ID, operation string) tenant.Scope {
 // settle changes an installation that runs a version, as the host's reports ask,
 // and tells of it.
 func (f *Feature) settle(ctx context.Context, organization, installation id.ID, version, operation string, tell event.Of[PluginInstallation],
-	change func(tx *tenant.Tx, was row, vs versions) (PluginInstallation, error)) error {
+	change func(tx *tenant.Tx, was row, vs versions) (row, error)) error {
 	return f.DB.Write(ctx, system(organization, operation), func(tx *tenant.Tx) error {
 		was, vs, err := f.look(ctx, tx, lockInstallation, installation)
 		if err != nil || was.PluginVersion != version || was.Status != statusActive {
@@ -139,11 +146,12 @@ func (f *Feature) settle(ctx context.Context, organization, installation id.ID, 
 			}
 			return err // somebody was faster
 		}
-		after, err := change(tx, was, vs)
+		r, err := change(tx, was, vs)
 		if err != nil {
 			return err
 		}
-		if after, err = (row{PluginInstallation: after, Secrets: was.Secrets}).complete(vs); err != nil {
+		after, err := f.complete(ctx, organization, r, vs)
+		if err != nil {
 			return err
 		}
 		return tell.Emit(ctx, tx, after)
@@ -165,12 +173,11 @@ func (f *Feature) Quarantine(ctx context.Context, organization, installation id.
 			return err
 		}
 	}
-	return f.settle(ctx, organization, installation, version, "plugins.quarantine", Quarantined, func(tx *tenant.Tx, was row, _ versions) (PluginInstallation, error) {
+	return f.settle(ctx, organization, installation, version, "plugins.quarantine", Quarantined, func(tx *tenant.Tx, was row, _ versions) (row, error) {
 		if _, err := tenant.Value[int64](ctx, tx, nextEpoch); err != nil {
-			return PluginInstallation{}, err
+			return row{}, err
 		}
-		r, err := tenant.One[row](ctx, tx, updateInstallation, organization, was.ID, statusQuarantined, clip(reason, 1000), was.Grants, was.Settings, was.Secrets, was.AutoUpdate)
-		return r.PluginInstallation, err
+		return tenant.One[row](ctx, tx, updateInstallation, organization, was.ID, statusQuarantined, clip(reason, 1000), was.Grants, was.Settings, was.Secrets, was.AutoUpdate)
 	})
 }
 
@@ -186,23 +193,30 @@ func (f *Feature) QuarantineAll(ctx context.Context, plugin, version, reason str
 
 // RollBack implements plugins.Reports. Without a version to return to, it fails.
 func (f *Feature) RollBack(ctx context.Context, organization, installation id.ID, version, reason string) error {
-	return f.settle(ctx, organization, installation, version, "plugins.roll_back", RolledBack, func(tx *tenant.Tx, was row, vs versions) (PluginInstallation, error) {
+	return f.settle(ctx, organization, installation, version, "plugins.roll_back", RolledBack, func(tx *tenant.Tx, was row, vs versions) (row, error) {
 		if was.PreviousVersion == nil {
-			return PluginInstallation{}, plugins.ErrNoReturn
+			return row{}, plugins.ErrNoReturn
 		}
 		v := vs.find(*was.PreviousVersion)
 		if v == nil || !v.runs() {
-			return PluginInstallation{}, plugins.ErrNoReturn
+			return row{}, plugins.ErrNoReturn
 		}
 		m, err := v.manifest()
 		if err != nil {
-			return PluginInstallation{}, err
+			return row{}, err
 		}
 		if len(missing(m, was.Grants)) > 0 {
-			return PluginInstallation{}, plugins.ErrNoReturn // what it needs was not granted any more
+			return row{}, plugins.ErrNoReturn // what it needs was not granted any more
+		}
+		settings, err := plugins.OpenSettings(f.Keys, organization, was.ID, was.Settings, was.Secrets)
+		if err != nil {
+			return row{}, err
+		}
+		if len(m.CheckSettings(settings)) > 0 {
+			return row{}, plugins.ErrNoReturn // it was configured for the newer one
 		}
 		// There is no way forth and back: the version that failed is not one to
 		// return to.
-		return f.move(ctx, tx, was, m, nil, false, false, clip(reason, 1000))
+		return f.move(ctx, tx, was, m, nil, settings, false, clip(reason, 1000))
 	})
 }

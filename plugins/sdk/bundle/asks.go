@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -14,7 +15,8 @@ type Ask struct {
 }
 
 // The kinds of asks. The key of a permission is the permission, that of
-// private projects is the kind; all others are "<kind>:<what>".
+// private projects is the kind; all others are "<kind>:<what>". What makes one of
+// these weigh more has a key of its own behind it: "<kind>:<what>:<how>".
 const (
 	AskPermission      = "permission"
 	AskEvent           = "event"
@@ -26,6 +28,15 @@ const (
 	AskProvide         = "provide"
 	AskAction          = "action"
 	AskSchedule        = "schedule"
+)
+
+// What stands behind the key of a hook or an action.
+const (
+	howRefuses = "refuse" // without an answer of the hook nothing is changed
+	howSlow    = "slow"   // the hook may take longer than usualDeadline
+	howAnybody = "anybody"
+
+	usualDeadline = 200 // milliseconds
 )
 
 // Asks lists what an organisation's admin has to grant, sorted by key. An
@@ -43,6 +54,12 @@ func (m *Manifest) Asks() []Ask {
 	}
 	for _, h := range m.Hooks {
 		add(AskHook, h.Hook, h.Why, false)
+		if h.OnFailure == OnFailureRefuse {
+			add(AskHook, h.Hook+":"+howRefuses, "While the plugin does not answer, these changes are refused.", false)
+		}
+		if h.DeadlineMS > usualDeadline {
+			add(AskHook, h.Hook+":"+howSlow, fmt.Sprintf("Each of these changes may wait for its answer: %d ms now, and never more than 2000.", h.DeadlineMS), false)
+		}
 	}
 	for _, h := range m.Hosts {
 		if h.Setting != "" {
@@ -62,6 +79,11 @@ func (m *Manifest) Asks() []Ask {
 	}
 	for _, a := range m.Actions {
 		add(AskAction, a.Name, a.Description, false)
+		if a.Permission != "" {
+			add(AskAction, a.Name+":"+a.Permission, "Who may run actions and holds "+a.Permission+" can run it.", false)
+		} else {
+			add(AskAction, a.Name+":"+howAnybody, "Everybody who may run actions can run it.", false)
+		}
 	}
 	for _, s := range m.Schedules {
 		add(AskSchedule, s.Name, "Runs every "+s.Every+".", false)

@@ -162,7 +162,7 @@ func (m *Manifest) setDefaults() {
 	fill(&m.Limits.Processes, 64)
 	fill(&m.Limits.CPUPercent, 50)
 	for i := range m.Hooks {
-		fill(&m.Hooks[i].DeadlineMS, 200)
+		fill(&m.Hooks[i].DeadlineMS, usualDeadline)
 	}
 	if m.Runtime.TLS == "" {
 		m.Runtime.TLS = TLSAuto

@@ -72,10 +72,13 @@ func TestAsks(t *testing.T) {
 	t.Parallel()
 	want := []Ask{
 		{"action:post", AskAction, "Posts it.", false},
+		{"action:post:tasks.write", AskAction, "Who may run actions and holds tasks.write can run it.", false},
 		{"event:comment.created", AskEvent, "", false},
 		{"event:plugin.github.*", AskEvent, "", false},
 		{"event:task.*", AskEvent, "", false},
 		{"hook:comment.will_create", AskHook, "Asks too.", false},
+		{"hook:comment.will_create:refuse", AskHook, "While the plugin does not answer, these changes are refused.", false},
+		{"hook:comment.will_create:slow", AskHook, "Each of these changes may wait for its answer: 500 ms now, and never more than 2000.", false},
 		{"hook:task.will_create", AskHook, "Asks.", false},
 		{"host-setting:/url", AskHostSetting, "To post to yours.", false},
 		{"host:*.example.com:8443", AskHost, "To post.", false},
