@@ -47,6 +47,19 @@ func TestPluginHooks(t *testing.T) {
 		t.Errorf("bulk: %s", bulk.body)
 	}
 
+	// A move into another project is asked about, and titles are cleaned whoever
+	// wrote them.
+	other := ann.post("/v1/projects", m{"name": "Q"}).want(201).str("id")
+	if got := ann.post("/v1/tasks/"+second+"/move", m{"project_id": other}).want(422); got.str("code") != "plugin_refused" {
+		t.Errorf("moved: %s", got.body)
+	}
+	for sent, want := range map[string]string{"  spaced ": "spaced", "label:  amended": "amended"} {
+		if got := ann.patch("/v1/tasks/"+task, m{"title": sent}).want(200); got.str("title") != want {
+			t.Errorf("%q became %q", sent, got.str("title"))
+		}
+	}
+	ann.post("/v1/tasks/"+task+"/move", m{"project_id": other}).want(200)
+
 	comment := ann.post("/v1/tasks/"+task+"/comments", m{"body": "that is fine"}).want(422)
 	if comment.str("code") != "plugin_refused" {
 		t.Errorf("comment: %s", comment.body)

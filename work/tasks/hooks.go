@@ -2,12 +2,14 @@ package tasks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/date"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/plugins"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
@@ -23,6 +25,21 @@ type Draft struct {
 	DueDate      *date.Date `json:"due_date" nullable:"true"`
 	StartDate    *date.Date `json:"start_date" nullable:"true"`
 	Labels       []string   `json:"labels" nullable:"false" maxItems:"20" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$"`
+	ProjectID    id.ID      `json:"project_id" doc:"The project; where a task moves to another one, that one."`
+}
+
+// UnmarshalJSON holds an amended draft against the rules that a caller's title and
+// labels are held against; a draft that breaks them is no good amendment.
+func (d *Draft) UnmarshalJSON(raw []byte) error {
+	type plain Draft
+	if err := json.Unmarshal(raw, (*plain)(d)); err != nil {
+		return err
+	}
+	var err error
+	if d.Title, err = line.Clean("/title", d.Title, maxTitle); err != nil {
+		return err
+	}
+	return checkLabels("/labels", d.Labels)
 }
 
 // Site is where a task is to be made.
@@ -34,7 +51,7 @@ type Site struct {
 var (
 	WillCreate = plugins.DefineHook[Site, Draft]("task.will_create", "A task is about to be made. The subject is its project.",
 		"title", "description", "status", "priority", "assigned_to_id", "due_date", "start_date", "labels")
-	WillChange = plugins.DefineHook[Task, Draft]("task.will_change", "A task is about to be changed, by itself or in a bulk change. The subject is the task as it is, the draft as it would be.",
+	WillChange = plugins.DefineHook[Task, Draft]("task.will_change", "A task is about to be changed, by itself, in a bulk change, or by a move into another state or project. The subject is the task as it is, the draft as it would be. Subtasks that go along into another project are not asked about.",
 		"title", "description", "status", "priority", "assigned_to_id", "due_date", "start_date", "labels")
 )
 
@@ -56,7 +73,8 @@ func (f *Feature) askCreate(ctx context.Context, in *createTask) error {
 	if err != nil {
 		return err
 	}
-	d := Draft(in.Body)
+	b := in.Body
+	d := Draft{b.Title, b.Description, b.Status, b.Priority, b.AssignedToID, b.ParentID, b.DueDate, b.StartDate, b.Labels, in.ProjectID}
 	if d.Labels == nil {
 		d.Labels = []string{}
 	}
@@ -64,7 +82,8 @@ func (f *Feature) askCreate(ctx context.Context, in *createTask) error {
 	if err != nil {
 		return err
 	}
-	in.Body = fields(said[0].Draft)
+	d = said[0].Draft
+	in.Body = fields{d.Title, d.Description, d.Status, d.Priority, d.AssignedToID, d.ParentID, d.DueDate, d.StartDate, d.Labels}
 	return said[0].Refusal
 }
 
@@ -100,6 +119,11 @@ func (a asked) of(h held, c change) (change, error) {
 // askChange asks plugins about changes of tasks, all at once. Without anybody to
 // ask it returns nil. A task that cannot be changed anyway is not asked about.
 func (f *Feature) askChange(ctx context.Context, ids []id.ID, changeOf func(Task) change) (asked, error) {
+	return f.askFor(ctx, ids, nil, changeOf)
+}
+
+// askFor is askChange, for changes that may take the tasks into another project.
+func (f *Feature) askFor(ctx context.Context, ids []id.ID, to *destination, changeOf func(Task) change) (asked, error) {
 	if wanted, err := WillChange.Wanted(ctx, f.plugins); !wanted || err != nil {
 		return nil, err
 	}
@@ -114,10 +138,14 @@ func (f *Feature) askChange(ctx context.Context, ids []id.ID, changeOf func(Task
 		c := changeOf(h.Task)
 		out[h.ID] = answer{version: h.Version, change: c}
 		now, changed := c.applied(h.Task)
-		if len(changed) == 0 || h.writable() != nil {
+		private, moves := h.Private, to != nil && to.ID != h.ProjectID
+		if moves {
+			now.ProjectID, private = to.ID, private || to.Private
+		}
+		if len(changed) == 0 && !moves || h.writable() != nil {
 			continue
 		}
-		about, of = append(about, plugins.Change[Task, Draft]{Subject: h.Task, Draft: draftOf(now), Private: h.Private}), append(of, h.held)
+		about, of = append(about, plugins.Change[Task, Draft]{Subject: h.Task, Draft: draftOf(now), Private: private}), append(of, h.held)
 	}
 	if len(about) == 0 {
 		return out, nil
@@ -137,13 +165,19 @@ func (f *Feature) askChange(ctx context.Context, ids []id.ID, changeOf func(Task
 	return out, nil
 }
 
+// destination is the project into which a task is to move.
+type destination struct {
+	ID      id.ID
+	Private bool
+}
+
 type heldIn struct {
 	held
 	Private bool `db:"private"`
 }
 
 func draftOf(t Task) Draft {
-	d := Draft{t.Title, t.Description, t.Status, t.Priority, t.AssignedToID, t.ParentID, t.DueDate, t.StartDate, t.Labels}
+	d := Draft{t.Title, t.Description, t.Status, t.Priority, t.AssignedToID, t.ParentID, t.DueDate, t.StartDate, t.Labels, t.ProjectID}
 	if d.Labels == nil {
 		d.Labels = []string{}
 	}
@@ -173,6 +207,9 @@ func (c *change) amend(field string, d Draft) {
 }
 
 func (f *Feature) askPatch(ctx context.Context, in *patchTask) (err error) {
+	if in.tidy() != nil {
+		return nil // patch says it
+	}
 	in.asked, err = f.askChange(ctx, []id.ID{in.TaskID}, func(Task) change { return in.change() })
 	return err
 }
@@ -190,21 +227,42 @@ func (f *Feature) askBulk(ctx context.Context, in *bulkTasks) (err error) {
 	return err
 }
 
-// askMove asks about the state that a move puts the task into. Where a move
-// brings a task into another project, it is asked about as a change, since the
-// task is not made anew.
+// askMove asks about the state and the project that a move puts the task into.
+// Where a move brings a task into another project, it is asked about as a change,
+// since the task is not made anew.
 func (f *Feature) askMove(ctx context.Context, in *moveTask) (err error) {
-	if in.Body.Status == "" {
+	if in.Body.Status == "" && in.Body.ProjectID == nil {
 		return nil
 	}
-	in.asked, err = f.askChange(ctx, []id.ID{in.TaskID}, func(Task) change { return change{Status: api.Some(in.Body.Status)} })
+	if wanted, err := WillChange.Wanted(ctx, f.plugins); !wanted || err != nil {
+		return err
+	}
+	var to *destination
+	if p := in.Body.ProjectID; p != nil {
+		private, err := tenant.Value[bool](ctx, api.ViewOf(ctx), selectPrivate, *p)
+		if errors.Is(err, tenant.ErrNoRows) {
+			return nil // move says it
+		}
+		if err != nil {
+			return err
+		}
+		to = &destination{*p, private}
+	}
+	in.asked, err = f.askFor(ctx, []id.ID{in.TaskID}, to, func(Task) change { return in.change() })
 	return err
+}
+
+func (in *moveTask) change() (c change) {
+	if in.Body.Status != "" {
+		c.Status = api.Some(in.Body.Status)
+	}
+	return c
 }
 
 // settle takes what plugins said of a move into another project, once the task
 // is locked; only its state can be amended then.
 func (in *moveTask) settle(h held) error {
-	c, err := in.asked.of(h, change{Status: api.Some(in.Body.Status)})
+	c, err := in.asked.of(h, in.change())
 	if err != nil || in.asked == nil {
 		return err
 	}

@@ -88,6 +88,16 @@ type patchTask struct {
 	asked asked // what plugins said
 }
 
+// tidy cleans the title and holds the labels against their rule.
+func (in *patchTask) tidy() (err error) {
+	if b := &in.Body; b.Title.Present {
+		if b.Title.Value, err = line.Clean("/title", b.Title.Value, maxTitle); err != nil {
+			return err
+		}
+	}
+	return checkLabels("/labels", in.Body.Labels.Value)
+}
+
 func (in *patchTask) change() change {
 	b := in.Body
 	return change{

@@ -8,7 +8,6 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
-	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -47,15 +46,8 @@ func (f *Feature) get(ctx context.Context, v tenant.View, in *taskPath) (Task, e
 }
 
 func (f *Feature) patch(ctx context.Context, tx *tenant.Tx, in *patchTask) (Task, error) {
-	b := &in.Body
-	if err := checkLabels("/labels", b.Labels.Value); err != nil {
+	if err := in.tidy(); err != nil {
 		return Task{}, err
-	}
-	if b.Title.Present {
-		var err error
-		if b.Title.Value, err = line.Clean("/title", b.Title.Value, maxTitle); err != nil {
-			return Task{}, err
-		}
 	}
 	return f.edit(ctx, tx, in.TaskID, in.change(), in.asked, func(h held, c change) error { return h.staleFor(in.IfMatch, c, true) })
 }
