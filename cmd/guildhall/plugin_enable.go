@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,13 +41,30 @@ func pluginEnableCommand(s *shell) *cobra.Command {
 }
 
 type remotePlugin struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Asks    []struct {
-		Key      string `json:"key"`
-		Why      string `json:"why"`
-		Optional bool   `json:"optional"`
-	} `json:"asks"`
+	Name     string      `json:"name"`
+	Version  string      `json:"version"`
+	Asks     []remoteAsk `json:"asks"`
+	Versions []struct {
+		Version string      `json:"version"`
+		Asks    []remoteAsk `json:"asks"`
+	} `json:"versions"`
+}
+
+type remoteAsk struct {
+	Key      string `json:"key"`
+	Why      string `json:"why"`
+	Optional bool   `json:"optional"`
+}
+
+// at is the plugin in one of its versions; false if it has no such version.
+func (p remotePlugin) at(version string) (remotePlugin, bool) {
+	for _, v := range p.Versions {
+		if v.Version == version {
+			p.Version, p.Asks = v.Version, v.Asks
+			return p, true
+		}
+	}
+	return p, false
 }
 
 type remoteInstallation struct {
@@ -69,6 +87,11 @@ func (s *shell) enablePlugin(ctx context.Context, r *remote, plugin, version, se
 	if err != nil {
 		return err
 	}
+	version = cmp.Or(version, p.Version) // the one that is shown is the one that is taken
+	p, there := p.at(version)
+	if !there {
+		return fmt.Errorf("the instance has no version %s of the plugin %s", plain(version), plain(plugin))
+	}
 	fmt.Fprintf(s.out, "%s %s asks for:\n", plain(p.Name), plain(p.Version))
 	grants := []string{}
 	for _, a := range p.Asks {
@@ -83,10 +106,7 @@ func (s *shell) enablePlugin(ctx context.Context, r *remote, plugin, version, se
 		_, err := fmt.Fprintln(s.out, "Nothing was changed. Say --yes to grant it.")
 		return err
 	}
-	body := map[string]any{"grants": grants}
-	if version != "" {
-		body["version"] = version
-	}
+	body := map[string]any{"grants": grants, "version": version}
 	if settings != "" {
 		body["settings"] = json.RawMessage(settings)
 	}

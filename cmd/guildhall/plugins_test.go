@@ -153,6 +153,9 @@ func TestPluginConsent(t *testing.T) {
 	if got := ann.post(at+"/upgrade", m{"version": "1.0.0"}).want(200); strings.Contains(string(got.body), "elsewhere") {
 		t.Errorf("a secret is shown on the way back: %s", got.body)
 	}
+	if got := ann.get("/v1/plugins/probe").want(200); got.str("versions.2.version") != "1.0.0" || got.len("versions.2.asks") != 22 || got.len("versions.1.asks") != 23 {
+		t.Errorf("what the versions ask for: %s", got.body)
+	}
 	// Another organisation sees the catalogue, and nothing of this one.
 	eve := w.person("eve").organization("OTHER")
 	eve.get("/v1/plugin-installations/" + id).want(404)

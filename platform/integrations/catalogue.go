@@ -41,13 +41,14 @@ type PluginAsk struct {
 
 // PluginVersion is a version of a plugin.
 type PluginVersion struct {
-	Version       string     `json:"version" maxLength:"100" example:"1.2.0"`
-	Signer        string     `json:"signer" maxLength:"200" example:"ghpk_hDH3p5ReWyYrQ6vC4LL2uW0f4h4F1N1m0oQzGmHkq0I" doc:"The public key that signed it."`
-	SignerName    string     `json:"signer_name" maxLength:"200" example:"Guildhall" doc:"What the operator calls who holds the key; empty if it is not trusted any more, and the version does not run."`
-	Size          int64      `json:"size" minimum:"0" example:"6000000" doc:"Of the bundle, in bytes."`
-	RevokedReason *string    `json:"revoked_reason" maxLength:"1000" doc:"Why the operator revoked it, so that it never runs; null if not."`
-	RevokedAt     *time.Time `json:"revoked_at"`
-	AddedAt       time.Time  `json:"added_at"`
+	Version       string      `json:"version" maxLength:"100" example:"1.2.0"`
+	Signer        string      `json:"signer" maxLength:"200" example:"ghpk_hDH3p5ReWyYrQ6vC4LL2uW0f4h4F1N1m0oQzGmHkq0I" doc:"The public key that signed it."`
+	SignerName    string      `json:"signer_name" maxLength:"200" example:"Guildhall" doc:"What the operator calls who holds the key; empty if it is not trusted any more, and the version does not run."`
+	Size          int64       `json:"size" minimum:"0" example:"6000000" doc:"Of the bundle, in bytes."`
+	RevokedReason *string     `json:"revoked_reason" maxLength:"1000" doc:"Why the operator revoked it, so that it never runs; null if not."`
+	RevokedAt     *time.Time  `json:"revoked_at"`
+	AddedAt       time.Time   `json:"added_at"`
+	Asks          []PluginAsk `json:"asks" nullable:"false" maxItems:"500" doc:"What this version asks for."`
 }
 
 // versionRow is a version as the catalogue keeps it.
@@ -122,23 +123,32 @@ func (vs versions) show() (Plugin, bool, error) {
 	}
 	p := Plugin{
 		ID: m.ID, Name: m.Name, Description: m.Description, Publisher: m.Publisher, Homepage: m.Homepage, License: m.License,
-		Version: v.Version, Pinned: v.Pinned != nil, Asks: []PluginAsk{}, Settings: m.Settings, Versions: []PluginVersion{},
+		Version: v.Version, Pinned: v.Pinned != nil, Asks: asksOf(m), Settings: m.Settings, Versions: []PluginVersion{},
 	}
 	if len(p.Settings) == 0 {
 		p.Settings = json.RawMessage(`{"type":"object","additionalProperties":false}`)
-	}
-	for _, a := range m.Asks() {
-		p.Asks = append(p.Asks, PluginAsk(a))
 	}
 	for _, r := range vs {
 		name := ""
 		if r.SignerName != nil {
 			name = *r.SignerName
 		}
-		p.Versions = append(p.Versions, PluginVersion{r.Version, r.Signer, name, r.Size, r.RevokedReason, r.RevokedAt, r.AddedAt})
+		of, err := r.manifest()
+		if err != nil {
+			return Plugin{}, false, err
+		}
+		p.Versions = append(p.Versions, PluginVersion{r.Version, r.Signer, name, r.Size, r.RevokedReason, r.RevokedAt, r.AddedAt, asksOf(of)})
 	}
 	slices.SortFunc(p.Versions, func(a, b PluginVersion) int { return -semver.Compare("v"+a.Version, "v"+b.Version) })
 	return p, usable, nil
+}
+
+func asksOf(m *bundle.Manifest) []PluginAsk {
+	out := []PluginAsk{}
+	for _, a := range m.Asks() {
+		out = append(out, PluginAsk(a))
+	}
+	return out
 }
 
 type listPlugins struct{ api.ListParams }

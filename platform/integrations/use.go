@@ -85,7 +85,7 @@ type runAction struct {
 	Action         string `path:"action" maxLength:"50" pattern:"^[a-z][a-z0-9_]*$" example:"sync" doc:"The action's name."`
 	Body           struct {
 		Input   json.RawMessage `json:"input" required:"false" doc:"Fits the action's input_schema."`
-		Subject *actionSubject  `json:"subject" required:"false" doc:"What it is run on."`
+		Subject *actionSubject  `json:"subject" required:"false" doc:"What it is run on; a task or project has to be one that the caller sees."`
 	}
 }
 
@@ -126,6 +126,9 @@ func (f *Feature) runAction(ctx context.Context, in *runAction) (PluginActionRes
 		if !slices.Contains(a.On, s.Type) {
 			return none, fault.Invalidf("/subject/type", "this action is not offered on a %s", s.Type)
 		}
+		if err := f.visible(ctx, *s); err != nil {
+			return none, err
+		}
 		req.SubjectType, req.SubjectId = s.Type, s.ID.String()
 	}
 	scope := api.CallerOf(ctx).Scope
@@ -145,6 +148,32 @@ func (f *Feature) runAction(ctx context.Context, in *runAction) (PluginActionRes
 		res.Output = out.Output
 	}
 	return res, nil
+}
+
+// subjects are the kinds of things on which actions run whose sight the caller
+// has to have, and how to look.
+var subjects = map[string]struct {
+	read authz.Permission
+	sql  string
+}{
+	"project": {authz.Permission{Key: "projects.read"}, `select true from project_access a where a.tenant_id = $1 and a.project_id = $2`},
+	"task": {authz.Permission{Key: "tasks.read"}, `select true from tasks t join project_access a on a.tenant_id = t.tenant_id and a.project_id = t.project_id
+		where t.tenant_id = $1 and t.id = $2 and t.deleted_at is null`},
+}
+
+// visible answers with 404 if the caller does not see what an action is to be run
+// on: the plugin, which acts as itself, may see more than he does.
+func (f *Feature) visible(ctx context.Context, s actionSubject) error {
+	kind, known := subjects[s.Type]
+	if !known {
+		return nil // what there is not cannot be hidden: the plugin says what it takes
+	}
+	if !api.Can(ctx, kind.read) {
+		return fault.NotFoundf(s.Type)
+	}
+	v := api.ViewOf(ctx)
+	_, err := tenant.Value[bool](ctx, v, kind.sql, v.Scope().Organization, s.ID)
+	return tenant.NotFound(err, s.Type)
 }
 
 // running finds an installation that runs in the caller's organisation.
