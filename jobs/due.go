@@ -63,7 +63,7 @@ func (w *Workers) RunDue(ctx context.Context) (int, error) {
 		}
 		err := w.defs[d.Kind].work(ctx, w.db, e.Organization, e.Args, Info{ID: d.ID, Attempt: d.Attempt})
 		var again *river.JobSnoozeError
-		if errors.As(err, &again) { // Again, or Later
+		if errors.As(err, &again) && again.Duration == 0 { // Again; Later is told to who runs it
 			if _, err := w.db.Pool().Exec(ctx, comeAgain, d.ID, again.Duration.Seconds()); err != nil {
 				return 0, fmt.Errorf("jobs.RunDue: %w", err)
 			}
