@@ -71,12 +71,15 @@ func (f *forwarder) forward(ctx context.Context, e liveEvent) error {
 		f.tell(e, "", true)
 		return nil
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	select {
 	case f.room <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	answered := make(chan struct{})
+	answered := make(chan bool, 1)
 	f.running.Go(func() {
 		defer func() { <-f.room }()
 		f.deliver(ctx, e, answered)
@@ -84,20 +87,26 @@ func (f *forwarder) forward(ctx context.Context, e liveEvent) error {
 	t := time.NewTimer(f.patience)
 	defer t.Stop()
 	select {
-	case <-answered:
 	case <-t.C:
+	case arrived := <-answered:
+		if arrived {
+			return nil
+		}
 	case <-ctx.Done():
+		if <-answered { // within the grace
+			return nil
+		}
 	}
 	return ctx.Err()
 }
 
 // deliver makes attempts until one arrives, the plan ends or ctx does. It
-// closes answered after the first.
-func (f *forwarder) deliver(ctx context.Context, e liveEvent, answered chan<- struct{}) {
+// says after the first whether that arrived.
+func (f *forwarder) deliver(ctx context.Context, e liveEvent, answered chan<- bool) {
 	for number := 1; ; number++ {
 		a := f.once(ctx, e, number)
 		if number == 1 {
-			close(answered)
+			answered <- a.delivered()
 		}
 		note := a.String()
 		if number > 1 {

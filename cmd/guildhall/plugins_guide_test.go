@@ -245,7 +245,7 @@ func TestPluginsGuidePoints(t *testing.T) {
 	for _, p := range ann.get(at + "/health").want(200).at("points").([]any) {
 		points[p.(map[string]any)["point"].(string)] = fmt.Sprint(p.(map[string]any)["failures"]) == "0"
 	}
-	for _, want := range []string{"events", "task.will_create", "action:count", "notification.send/pager", "inbound:answers", "task:answered"} {
+	for _, want := range []string{"events", "task.will_create", "action:count", "notification.send/pager", "inbound:answers", "task"} {
 		if !points[want] {
 			t.Errorf("%s was not served, or failed: %v", want, points)
 		}

@@ -92,7 +92,7 @@ func (f *Feature) installationOperations(r *api.Router) {
 		ID: "update-plugin-installation", Route: "PATCH /plugin-installations/{plugin_installation_id}", Can: mayManage, Secret: true, Summary: "Configure, suspend or resume a plugin",
 		Doc: "settings is a merge patch: a secret that it does not name stays as it is, null takes a field out. While a plugin is suspended it is not asked and not called, and events " +
 			"wait for it for up to 30 days. Setting status to active ends a quarantine too.",
-		Emits: api.Events(Updated.Type), Errors: []string{"409 plugin_does_not_start"},
+		Emits: api.Events(Updated.Type), Errors: []string{"409 plugin_version_revoked", "409 plugin_does_not_start"},
 	}, f.update, f.beforeUpdate)
 	api.Write(r, api.Op{
 		ID: "upgrade-plugin-installation", Route: "POST /plugin-installations/{plugin_installation_id}/upgrade", Can: mayManage, Secret: true, Status: 200, Summary: "Move a plugin to another version",
