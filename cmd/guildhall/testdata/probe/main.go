@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -172,6 +173,33 @@ type callInput struct {
 	Secret string          `json:"secret"`
 	Later  string          `json:"later"`
 	Count  int             `json:"count"`
+	Keep   bool            `json:"keep"`  // the call itself, for later
+	Stale  bool            `json:"stale"` // every host call, by the call that was kept
+}
+
+// kept is a call that is over, of whichever organisation this process served.
+var kept atomic.Pointer[sdk.Call]
+
+// replay makes every host call by a call that is over.
+func replay(ctx context.Context, c *sdk.Call) map[string]string {
+	_, got := c.Values().Get(ctx, "colour")
+	_, set := c.Values().Set(ctx, "colour", []byte("stolen"))
+	_, secret := c.Secrets().Get(ctx, "token")
+	_, emitted := c.Emit(ctx, "noticed", map[string]any{"text": "stolen"})
+	var listed error
+	for _, err := range c.Values().List(ctx, "") {
+		listed = err
+	}
+	_, fetched := c.HTTP().Get("https://probe.example.test/")
+	out := map[string]string{}
+	for what, err := range map[string]error{
+		"request": c.API(ctx, http.MethodGet, "/v1/projects", nil, nil), "get value": got, "set value": set, "delete value": c.Values().Delete(ctx, "colour"),
+		"list values": listed, "get secret": secret, "set secret": c.Secrets().Set(ctx, "token", []byte("stolen")), "delete secret": c.Secrets().Delete(ctx, "token"),
+		"emit": emitted, "enqueue": c.Enqueue(ctx, "later", "stolen", time.Time{}), "fetch": fetched,
+	} {
+		out[what] = fmt.Sprint(err)
+	}
+	return out
 }
 
 // call makes the host call that the input names and tells what came of it.
@@ -183,6 +211,10 @@ func call(ctx context.Context, c *sdk.Call, a *sdk.Action) (sdk.Result, error) {
 	out := map[string]any{"organization": c.OrganizationID, "actor": c.Actor}
 	var err error
 	switch {
+	case in.Keep:
+		kept.Store(c)
+	case in.Stale:
+		out["stale"] = replay(context.WithoutCancel(ctx), kept.Load())
 	case in.Path != "":
 		var answer json.RawMessage
 		var body any
