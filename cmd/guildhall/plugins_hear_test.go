@@ -94,7 +94,14 @@ func TestPluginKilledWhileItHears(t *testing.T) {
 			o.patch("/v1/tasks/"+kill, m{"priority": p, "title": "calm"}).want(200)
 			o.patch("/v1/tasks/"+other, m{"priority": p}).want(200)
 		}
-		w.settleUntil("all is heard", func() bool { return waiting() == 0 })
+		w.settleUntil("all is heard", func() bool {
+			// The fifth kill in ten minutes is one too many; events wait until an admin
+			// says that it may go on.
+			if o.get(o.path()).want(200).str("status") == "quarantined" {
+				o.patch(o.path(), m{"status": "active"}).want(200)
+			}
+			return waiting() == 0
+		})
 		for _, subject := range []string{kill, other} {
 			times, done := w.heard(subject)
 			if len(done) != 4 || !slices.IsSorted(done) {
@@ -105,10 +112,6 @@ func TestPluginKilledWhileItHears(t *testing.T) {
 			} else if subject == kill {
 				again++
 			}
-		}
-		// It is the fifth kill in ten minutes at some time.
-		if o.get(o.path()).want(200).str("status") == "quarantined" {
-			o.patch(o.path(), m{"status": "active"}).want(200)
 		}
 	}
 	final, later := add("final"), add("later")
