@@ -845,6 +845,86 @@ grant delete, insert, select, update on api_keys to guildhall_app;
 grant select on api_keys to guildhall_platform;
 comment on table api_keys is 'platform/access: keys of integrations; the key itself is stored only as a SHA-256';
 
+create table cart_lines (
+	tenant_id uuid not null,
+	cart_id uuid not null,
+	id uuid not null,
+	variant_id uuid not null,
+	quantity integer not null,
+	created_at timestamp with time zone not null default now(),
+	constraint cart_lines_pkey PRIMARY KEY (tenant_id, cart_id, id),
+	constraint cart_line_variant_taken UNIQUE (tenant_id, cart_id, variant_id),
+	constraint cart_line_quantity CHECK (quantity >= 1 AND quantity <= 9999),
+	constraint cart_line_cart_unknown FOREIGN KEY (tenant_id, cart_id) REFERENCES carts(tenant_id, id) ON DELETE CASCADE,
+	constraint cart_line_variant_unknown FOREIGN KEY (tenant_id, variant_id) REFERENCES product_variants(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX cart_lines_variant ON cart_lines USING btree (tenant_id, variant_id);
+alter table cart_lines enable row level security;
+alter table cart_lines force row level security;
+create policy tenant on cart_lines to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on cart_lines to guildhall_app;
+comment on table cart_lines is 'commerce/carts: how much of which variant';
+
+create table carts (
+	tenant_id uuid not null,
+	id uuid not null,
+	customer_id uuid,
+	currency text not null,
+	email text,
+	shipping_address jsonb,
+	billing_address jsonb,
+	shipping_method_id uuid,
+	discount_codes text[] not null default '{}'::text[],
+	note text not null default ''::text,
+	locale text not null default 'en'::text,
+	quote jsonb,
+	completed_at timestamp with time zone,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint carts_pkey PRIMARY KEY (tenant_id, id),
+	constraint cart_codes_count CHECK (cardinality(discount_codes) <= 10),
+	constraint cart_currency_form CHECK (currency ~ '^[A-Z]{3}$'::text),
+	constraint cart_note_length CHECK (length(note) <= 2000),
+	constraint cart_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE,
+	constraint cart_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX carts_customer ON carts USING btree (tenant_id, customer_id, updated_at);
+CREATE INDEX carts_idle ON carts USING btree (tenant_id, updated_at) WHERE completed_at IS NULL;
+alter table carts enable row level security;
+alter table carts force row level security;
+create policy tenant on carts to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on carts to guildhall_app;
+comment on table carts is 'commerce/carts: what somebody may come to buy; the id of a guest''s cart is a random UUIDv4 and opens it; quote is the price that was last shown';
+
+create table categories (
+	tenant_id uuid not null,
+	id uuid not null,
+	parent_id uuid,
+	slug text not null,
+	name text not null,
+	description text not null default ''::text,
+	image_url text,
+	"position" integer not null default 0,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint categories_pkey PRIMARY KEY (tenant_id, id),
+	constraint category_slug_taken UNIQUE (tenant_id, slug),
+	constraint category_description_length CHECK (length(description) <= 5000),
+	constraint category_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint category_parent_itself CHECK (parent_id <> id),
+	constraint category_slug_form CHECK (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text AND length(slug) <= 100),
+	constraint category_has_children FOREIGN KEY (tenant_id, parent_id) REFERENCES categories(tenant_id, id),
+	constraint category_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX categories_parent ON categories USING btree (tenant_id, parent_id, "position", id);
+alter table categories enable row level security;
+alter table categories force row level security;
+create policy tenant on categories to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on categories to guildhall_app;
+comment on table categories is 'commerce/catalog: the tree of categories; whoever moves one holds a lock on the organisation''s tree, so that no cycle appears';
+
 create table comment_reactions (
 	tenant_id uuid not null,
 	comment_id uuid not null,
@@ -906,6 +986,78 @@ alter table comments force row level security;
 create policy tenant on comments to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on comments to guildhall_app;
 comment on table comments is 'work/comments: what people say about a task; a deleted one stays without its text, since replies may hang on it';
+
+create table customer_addresses (
+	tenant_id uuid not null,
+	customer_id uuid not null,
+	id uuid not null,
+	address jsonb not null,
+	is_default boolean not null default false,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint customer_addresses_pkey PRIMARY KEY (tenant_id, customer_id, id),
+	constraint customer_address_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX customer_address_default_taken ON customer_addresses USING btree (tenant_id, customer_id) WHERE is_default;
+alter table customer_addresses enable row level security;
+alter table customer_addresses force row level security;
+create policy tenant on customer_addresses to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customer_addresses to guildhall_app;
+comment on table customer_addresses is 'commerce/customers: the address book; an address is {name, line1, line2, city, state, postal_code, country, phone}';
+
+create table customer_sessions (
+	tenant_id uuid not null,
+	customer_id uuid not null,
+	id uuid not null,
+	counter integer not null default 0,
+	created_at timestamp with time zone not null default now(),
+	refreshed_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone not null,
+	revoked_at timestamp with time zone,
+	constraint customer_sessions_pkey PRIMARY KEY (tenant_id, customer_id, id),
+	constraint customer_session_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE
+);
+alter table customer_sessions enable row level security;
+alter table customer_sessions force row level security;
+create policy tenant on customer_sessions to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customer_sessions to guildhall_app;
+comment on table customer_sessions is 'commerce/customers: where a customer is logged in; counter says which refresh token is the last one that was given';
+
+create table customers (
+	tenant_id uuid not null,
+	id uuid not null,
+	email text not null,
+	email_key text not null,
+	name text not null default ''::text,
+	phone text not null default ''::text,
+	password_hash text,
+	email_verified_at timestamp with time zone,
+	customer_group text,
+	accepts_marketing boolean not null default false,
+	locale text not null default 'en'::text,
+	note text not null default ''::text,
+	tags text[] not null default '{}'::text[],
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	deleted_at timestamp with time zone,
+	constraint customers_pkey PRIMARY KEY (tenant_id, id),
+	constraint customer_email_length CHECK (length(email) >= 3 AND length(email) <= 254),
+	constraint customer_group_form CHECK (customer_group ~ '^[a-z0-9_]{1,50}$'::text),
+	constraint customer_name_length CHECK (length(name) <= 200),
+	constraint customer_note_length CHECK (length(note) <= 5000),
+	constraint customer_phone_length CHECK (length(phone) <= 50),
+	constraint customer_tags_count CHECK (cardinality(tags) <= 50),
+	constraint customer_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX customer_email_taken ON customers USING btree (tenant_id, email_key) WHERE deleted_at IS NULL;
+CREATE INDEX customers_created ON customers USING btree (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+alter table customers enable row level security;
+alter table customers force row level security;
+create policy tenant on customers to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customers to guildhall_app;
+comment on table customers is 'commerce/customers: people who buy from an organisation; never its members; one address belongs to at most one of them';
 
 create table event_audiences (
 	tenant_id uuid not null,
@@ -1006,6 +1158,52 @@ create policy tenant on event_pending to guildhall_app using (tenant_id = (( SEL
 grant insert on event_pending to guildhall_app;
 grant delete, select on event_pending to guildhall_platform;
 comment on table event_pending is 'event: events the relay has not taken yet, in the order of their commits per subject';
+
+create table fulfilment_lines (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	fulfilment_id uuid not null,
+	order_line_id uuid not null,
+	quantity integer not null,
+	constraint fulfilment_lines_pkey PRIMARY KEY (tenant_id, order_id, fulfilment_id, order_line_id),
+	constraint fulfilment_line_quantity CHECK (quantity >= 1),
+	constraint fulfilment_line_fulfilment_unknown FOREIGN KEY (tenant_id, order_id, fulfilment_id) REFERENCES fulfilments(tenant_id, order_id, id) ON DELETE CASCADE,
+	constraint fulfilment_line_line_unknown FOREIGN KEY (tenant_id, order_id, order_line_id) REFERENCES order_lines(tenant_id, order_id, id) ON DELETE CASCADE
+);
+CREATE INDEX fulfilment_lines_line ON fulfilment_lines USING btree (tenant_id, order_id, order_line_id);
+alter table fulfilment_lines enable row level security;
+alter table fulfilment_lines force row level security;
+create policy tenant on fulfilment_lines to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on fulfilment_lines to guildhall_app;
+comment on table fulfilment_lines is 'commerce/orders: how much of which line is in a parcel';
+
+create table fulfilments (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	location_id uuid not null,
+	status text not null default 'pending'::text,
+	carrier text not null default ''::text,
+	tracking_number text not null default ''::text,
+	tracking_url text not null default ''::text,
+	shipped_at timestamp with time zone,
+	delivered_at timestamp with time zone,
+	cancelled_at timestamp with time zone,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint fulfilments_pkey PRIMARY KEY (tenant_id, order_id, id),
+	constraint fulfilment_carrier_length CHECK (length(carrier) <= 100 AND length(tracking_number) <= 200 AND length(tracking_url) <= 2000),
+	constraint fulfilment_status CHECK (status = ANY (ARRAY['pending'::text, 'shipped'::text, 'delivered'::text, 'cancelled'::text])),
+	constraint fulfilment_location_unknown FOREIGN KEY (tenant_id, location_id) REFERENCES stock_locations(tenant_id, id),
+	constraint fulfilment_order_unknown FOREIGN KEY (tenant_id, order_id) REFERENCES orders(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX fulfilments_location ON fulfilments USING btree (tenant_id, location_id, created_at);
+alter table fulfilments enable row level security;
+alter table fulfilments force row level security;
+create policy tenant on fulfilments to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on fulfilments to guildhall_app;
+comment on table fulfilments is 'commerce/orders: parcels: which lines go, or went, from which location';
 
 create table global_idempotency_keys (
 	principal text not null,
@@ -1279,6 +1477,157 @@ grant delete, insert, select, update on operations to guildhall_app;
 grant delete, select on operations to guildhall_platform;
 comment on table operations is 'operation: long work that a caller can watch and cancel';
 
+create table order_counters (
+	tenant_id uuid not null,
+	last_number bigint not null,
+	constraint order_counters_pkey PRIMARY KEY (tenant_id),
+	constraint order_counter_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table order_counters enable row level security;
+alter table order_counters force row level security;
+create policy tenant on order_counters to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on order_counters to guildhall_app;
+comment on table order_counters is 'commerce/orders: the last number that was given to an order';
+
+create table order_lines (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	"position" integer not null,
+	product_id uuid,
+	variant_id uuid not null,
+	sku text,
+	title text not null,
+	variant_title text not null default ''::text,
+	image_url text,
+	quantity integer not null,
+	fulfilled_quantity integer not null default 0,
+	returned_quantity integer not null default 0,
+	refunded bigint not null default 0,
+	unit_price bigint not null,
+	subtotal bigint not null,
+	discount bigint not null,
+	tax bigint not null,
+	total bigint not null,
+	cost bigint,
+	weight_grams integer not null default 0,
+	tax_class text not null,
+	tax_rates jsonb not null default '[]'::jsonb,
+	requires_shipping boolean not null,
+	constraint order_lines_pkey PRIMARY KEY (tenant_id, order_id, id),
+	constraint order_line_amounts CHECK (unit_price >= 0 AND subtotal = (unit_price * quantity) AND discount >= 0 AND discount <= subtotal AND tax >= 0 AND total >= 0),
+	constraint order_line_fulfilled CHECK (fulfilled_quantity >= 0 AND fulfilled_quantity <= quantity),
+	constraint order_line_quantity CHECK (quantity >= 1),
+	constraint order_line_refunded CHECK (refunded >= 0 AND refunded <= total),
+	constraint order_line_returned CHECK (returned_quantity >= 0 AND returned_quantity <= quantity),
+	constraint order_line_order_unknown FOREIGN KEY (tenant_id, order_id) REFERENCES orders(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX order_lines_variant ON order_lines USING btree (tenant_id, variant_id, order_id);
+alter table order_lines enable row level security;
+alter table order_lines force row level security;
+create policy tenant on order_lines to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on order_lines to guildhall_app;
+comment on table order_lines is 'commerce/orders: what was bought at which price; it names the product as it was then';
+
+create table order_payments (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	provider text not null,
+	kind text not null,
+	amount bigint not null,
+	reference text not null,
+	reason text not null default ''::text,
+	lines jsonb,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	constraint order_payments_pkey PRIMARY KEY (tenant_id, order_id, id),
+	constraint order_payment_recorded UNIQUE (tenant_id, provider, reference, kind),
+	constraint order_payment_amount CHECK (amount >= 0),
+	constraint order_payment_kind CHECK (kind = ANY (ARRAY['authorized'::text, 'captured'::text, 'refunded'::text, 'voided'::text, 'failed'::text, 'disputed'::text, 'dispute_won'::text])),
+	constraint order_payment_reference CHECK (length(reference) >= 1 AND length(reference) <= 200),
+	constraint order_payment_order_unknown FOREIGN KEY (tenant_id, order_id) REFERENCES orders(tenant_id, id) ON DELETE CASCADE
+);
+alter table order_payments enable row level security;
+alter table order_payments force row level security;
+create policy tenant on order_payments to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert, select on order_payments to guildhall_app;
+comment on table order_payments is 'commerce/orders: the ledger of money; rows are only added, and once for each fact that a provider tells';
+
+create table orders (
+	tenant_id uuid not null,
+	id uuid not null,
+	number bigint not null,
+	cart_id uuid,
+	customer_id uuid,
+	status text not null,
+	payment_status text not null default 'unpaid'::text,
+	fulfilment_status text not null default 'unfulfilled'::text,
+	payment_provider text not null,
+	email text not null,
+	email_key text not null,
+	locale text not null default 'en'::text,
+	currency text not null,
+	shipping_address jsonb,
+	billing_address jsonb,
+	shipping_method_id uuid,
+	shipping_method_name text not null default ''::text,
+	discount_codes text[] not null default '{}'::text[],
+	adjustments jsonb not null default '[]'::jsonb,
+	tax_lines jsonb not null default '[]'::jsonb,
+	prices_include_tax boolean not null default false,
+	subtotal bigint not null,
+	discount bigint not null,
+	shipping bigint not null,
+	tax bigint not null,
+	total bigint not null,
+	authorized bigint not null default 0,
+	captured bigint not null default 0,
+	refunded bigint not null default 0,
+	tags text[] not null default '{}'::text[],
+	note text not null default ''::text,
+	cancel_reason text,
+	placed_at timestamp with time zone,
+	paid_at timestamp with time zone,
+	cancelled_at timestamp with time zone,
+	completed_at timestamp with time zone,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint orders_pkey PRIMARY KEY (tenant_id, id),
+	constraint order_cart_taken UNIQUE (tenant_id, cart_id),
+	constraint order_number_taken UNIQUE (tenant_id, number),
+	constraint order_amounts CHECK (subtotal >= 0 AND discount >= 0 AND shipping >= 0 AND tax >= 0 AND total >= 0),
+	constraint order_captured_limit CHECK (captured >= 0 AND authorized >= 0 AND refunded >= 0),
+	constraint order_fulfilment_status CHECK (fulfilment_status = ANY (ARRAY['unfulfilled'::text, 'partially_fulfilled'::text, 'fulfilled'::text, 'delivered'::text, 'not_required'::text])),
+	constraint order_note_length CHECK (length(note) <= 2000),
+	constraint order_payment_status CHECK (payment_status = ANY (ARRAY['unpaid'::text, 'authorized'::text, 'partially_paid'::text, 'paid'::text, 'partially_refunded'::text, 'refunded'::text, 'voided'::text])),
+	constraint order_placed_once CHECK (placed_at IS NOT NULL OR (status = ANY (ARRAY['draft'::text, 'cancelled'::text]))),
+	constraint order_status CHECK (status = ANY (ARRAY['draft'::text, 'placed'::text, 'completed'::text, 'cancelled'::text])),
+	constraint order_tags_count CHECK (cardinality(tags) <= 50),
+	constraint order_total_sum CHECK (total = (subtotal - discount + shipping +
+CASE
+    WHEN prices_include_tax THEN 0::bigint
+    ELSE tax
+END)),
+	constraint refund_exceeds_captured CHECK (refunded <= captured),
+	constraint order_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id),
+	constraint order_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX orders_created ON orders USING btree (tenant_id, created_at, id);
+CREATE INDEX orders_customer ON orders USING btree (tenant_id, customer_id, placed_at, id);
+CREATE INDEX orders_email ON orders USING btree (tenant_id, email_key, placed_at, id);
+CREATE INDEX orders_fulfilment ON orders USING btree (tenant_id, fulfilment_status, placed_at, id);
+CREATE INDEX orders_payment ON orders USING btree (tenant_id, payment_status, placed_at, id);
+CREATE INDEX orders_placed ON orders USING btree (tenant_id, placed_at, id);
+CREATE INDEX orders_status ON orders USING btree (tenant_id, status, placed_at, id);
+alter table orders enable row level security;
+alter table orders force row level security;
+create policy tenant on orders to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on orders to guildhall_app;
+comment on table orders is 'commerce/orders: what was agreed; amounts are minor units of the currency and are stored, never computed again';
+
 create table organizations (
 	tenant_id uuid not null,
 	slug text not null,
@@ -1504,6 +1853,150 @@ grant select on plugins to guildhall_app;
 grant delete, insert, update on plugins to guildhall_worker;
 comment on table plugins is 'platform/integrations: the plugins of the instance; number makes the account that their processes run as; a pinned version is the one for everybody';
 
+create table price_list_prices (
+	tenant_id uuid not null,
+	variant_id uuid not null,
+	price_list_id uuid not null,
+	min_quantity integer not null default 1,
+	amount bigint not null,
+	constraint price_list_prices_pkey PRIMARY KEY (tenant_id, variant_id, price_list_id, min_quantity),
+	constraint price_list_price_amount CHECK (amount >= 0 AND amount <= '1000000000000'::bigint),
+	constraint price_list_price_quantity CHECK (min_quantity >= 1 AND min_quantity <= 1000000),
+	constraint price_list_price_list_unknown FOREIGN KEY (tenant_id, price_list_id) REFERENCES price_lists(tenant_id, id) ON DELETE CASCADE,
+	constraint price_list_price_variant_unknown FOREIGN KEY (tenant_id, variant_id) REFERENCES product_variants(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX price_list_prices_list ON price_list_prices USING btree (tenant_id, price_list_id, variant_id);
+alter table price_list_prices enable row level security;
+alter table price_list_prices force row level security;
+create policy tenant on price_list_prices to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on price_list_prices to guildhall_app;
+comment on table price_list_prices is 'commerce/catalog: a price of a list from a quantity on, in minor units of the list''s currency';
+
+create table price_lists (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	currency text not null,
+	customer_group text,
+	starts_at timestamp with time zone,
+	ends_at timestamp with time zone,
+	priority integer not null default 0,
+	enabled boolean not null default true,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint price_lists_pkey PRIMARY KEY (tenant_id, id),
+	constraint price_list_currency_form CHECK (currency ~ '^[A-Z]{3}$'::text),
+	constraint price_list_dates_order CHECK (starts_at < ends_at),
+	constraint price_list_group_form CHECK (customer_group ~ '^[a-z0-9_]{1,50}$'::text),
+	constraint price_list_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint price_list_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table price_lists enable row level security;
+alter table price_lists force row level security;
+create policy tenant on price_lists to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on price_lists to guildhall_app;
+comment on table price_lists is 'commerce/catalog: other prices: in another currency, for a group of customers, for a time; of those that apply the greatest priority counts, then the least amount';
+
+create table product_variants (
+	tenant_id uuid not null,
+	id uuid not null,
+	product_id uuid not null,
+	currency text not null,
+	sku text,
+	sku_key text,
+	barcode text,
+	title text not null,
+	options jsonb not null default '{}'::jsonb,
+	option_key text not null,
+	price bigint not null,
+	compare_at_price bigint,
+	cost bigint,
+	weight_grams integer not null default 0,
+	image_url text,
+	requires_shipping boolean not null default true,
+	track_stock boolean not null default true,
+	"position" integer not null,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	deleted_at timestamp with time zone,
+	constraint product_variants_pkey PRIMARY KEY (tenant_id, id),
+	constraint variant_in_product UNIQUE (tenant_id, product_id, id),
+	constraint variant_barcode_form CHECK (length(barcode) >= 1 AND length(barcode) <= 100),
+	constraint variant_price_limit CHECK (price <= '1000000000000'::bigint AND compare_at_price <= '1000000000000'::bigint AND cost <= '1000000000000'::bigint),
+	constraint variant_price_positive CHECK (price >= 0 AND compare_at_price >= 0 AND cost >= 0),
+	constraint variant_sku_form CHECK (length(sku) >= 1 AND length(sku) <= 100 AND (sku IS NULL) = (sku_key IS NULL)),
+	constraint variant_title_length CHECK (length(title) >= 1 AND length(title) <= 300),
+	constraint variant_weight CHECK (weight_grams >= 0 AND weight_grams <= 10000000),
+	constraint variant_product_unknown FOREIGN KEY (tenant_id, product_id, currency) REFERENCES products(tenant_id, id, currency) ON UPDATE CASCADE ON DELETE CASCADE
+);
+CREATE INDEX product_variants_barcode ON product_variants USING btree (tenant_id, barcode) WHERE barcode IS NOT NULL;
+CREATE INDEX product_variants_product ON product_variants USING btree (tenant_id, product_id, currency, "position", id);
+CREATE UNIQUE INDEX variant_options_taken ON product_variants USING btree (tenant_id, product_id, option_key) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX variant_sku_taken ON product_variants USING btree (tenant_id, sku_key) WHERE deleted_at IS NULL AND sku_key IS NOT NULL;
+alter table product_variants enable row level security;
+alter table product_variants force row level security;
+create policy tenant on product_variants to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on product_variants to guildhall_app;
+comment on table product_variants is 'commerce/catalog: what can be put into a cart; one for each combination of options that is sold; price is in minor units of the product''s currency; option_key is the combination in one spelling, sku_key the folded sku';
+
+create table products (
+	tenant_id uuid not null,
+	id uuid not null,
+	slug text not null,
+	name text not null,
+	name_key text not null,
+	description text not null default ''::text,
+	status text not null default 'draft'::text,
+	category_id uuid,
+	brand text not null default ''::text,
+	tags text[] not null default '{}'::text[],
+	image_urls text[] not null default '{}'::text[],
+	options jsonb not null default '[]'::jsonb,
+	attributes jsonb not null default '{}'::jsonb,
+	tax_class text not null default 'standard'::text,
+	currency text not null,
+	price_from bigint not null default 0,
+	price_to bigint not null default 0,
+	seo_title text not null default ''::text,
+	seo_description text not null default ''::text,
+	publish_at timestamp with time zone,
+	unpublish_at timestamp with time zone,
+	version bigint not null default 1,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	deleted_at timestamp with time zone,
+	constraint products_pkey PRIMARY KEY (tenant_id, id),
+	constraint product_in_currency UNIQUE (tenant_id, id, currency),
+	constraint product_brand_length CHECK (length(brand) <= 200),
+	constraint product_currency_form CHECK (currency ~ '^[A-Z]{3}$'::text),
+	constraint product_dates_order CHECK (publish_at < unpublish_at),
+	constraint product_description_length CHECK (length(description) <= 50000),
+	constraint product_images_count CHECK (cardinality(image_urls) <= 50),
+	constraint product_name_length CHECK (length(name) >= 1 AND length(name) <= 300),
+	constraint product_price_range CHECK (0 <= price_from AND price_from <= price_to),
+	constraint product_slug_form CHECK (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text AND length(slug) <= 200),
+	constraint product_status CHECK (status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])),
+	constraint product_tags_count CHECK (cardinality(tags) <= 50),
+	constraint product_tax_class CHECK (length(tax_class) >= 1 AND length(tax_class) <= 50),
+	constraint product_category_unknown FOREIGN KEY (tenant_id, category_id) REFERENCES categories(tenant_id, id),
+	constraint product_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX product_slug_taken ON products USING btree (tenant_id, slug) WHERE deleted_at IS NULL;
+CREATE INDEX products_category ON products USING btree (tenant_id, category_id, id);
+CREATE INDEX products_created ON products USING btree (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX products_name ON products USING btree (tenant_id, name_key, id) WHERE deleted_at IS NULL;
+CREATE INDEX products_price ON products USING btree (tenant_id, price_from, id) WHERE deleted_at IS NULL;
+CREATE INDEX products_status ON products USING btree (tenant_id, status, id) WHERE deleted_at IS NULL;
+alter table products enable row level security;
+alter table products force row level security;
+create policy tenant on products to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on products to guildhall_app;
+comment on table products is 'commerce/catalog: what is sold; price_from and price_to repeat the least and the greatest price of its variants, name_key is the folded name; options are [{name, values}] in their order';
+
 create table project_members (
 	tenant_id uuid not null,
 	project_id uuid not null,
@@ -1642,6 +2135,127 @@ create table signing_keys (
 );
 grant delete, insert, select on signing_keys to guildhall_app;
 comment on table signing_keys is 'platform/identity: Ed25519 keys of access tokens; the private half is sealed';
+
+create table stock_levels (
+	tenant_id uuid not null,
+	variant_id uuid not null,
+	location_id uuid not null,
+	on_hand integer not null default 0,
+	reserved integer not null default 0,
+	backorder_limit integer not null default 0,
+	shortfall integer not null default 0,
+	available integer not null generated always as (on_hand - reserved) stored,
+	low_stock_threshold integer,
+	version bigint not null default 1,
+	updated_at timestamp with time zone not null default now(),
+	constraint stock_levels_pkey PRIMARY KEY (tenant_id, variant_id, location_id),
+	constraint insufficient_stock CHECK (reserved <= (on_hand + backorder_limit + shortfall)),
+	constraint stock_level_limits CHECK (backorder_limit >= 0 AND backorder_limit <= 1000000 AND shortfall >= 0 AND low_stock_threshold >= 0 AND on_hand <= 1000000000),
+	constraint stock_not_negative CHECK (on_hand >= 0 AND reserved >= 0),
+	constraint stock_level_location_in_use FOREIGN KEY (tenant_id, location_id) REFERENCES stock_locations(tenant_id, id),
+	constraint stock_level_variant_unknown FOREIGN KEY (tenant_id, variant_id) REFERENCES product_variants(tenant_id, id)
+);
+CREATE INDEX stock_levels_location ON stock_levels USING btree (tenant_id, location_id, variant_id);
+alter table stock_levels enable row level security;
+alter table stock_levels force row level security;
+create policy tenant on stock_levels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on stock_levels to guildhall_app;
+comment on table stock_levels is 'commerce/inventory: on_hand is the sum of stock_movements, reserved the sum of stock_reservations; shortfall is what was promised and then not found';
+
+create table stock_locations (
+	tenant_id uuid not null,
+	id uuid not null,
+	code text not null,
+	name text not null,
+	address jsonb,
+	priority integer not null default 0,
+	is_default boolean not null default false,
+	active boolean not null default true,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint stock_locations_pkey PRIMARY KEY (tenant_id, id),
+	constraint stock_location_code_taken UNIQUE (tenant_id, code),
+	constraint stock_location_code_form CHECK (code ~ '^[a-z0-9]+([_-][a-z0-9]+)*$'::text AND length(code) <= 50),
+	constraint stock_location_default_active CHECK (active OR NOT is_default),
+	constraint stock_location_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint stock_location_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE UNIQUE INDEX stock_location_default_taken ON stock_locations USING btree (tenant_id) WHERE is_default;
+alter table stock_locations enable row level security;
+alter table stock_locations force row level security;
+create policy tenant on stock_locations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on stock_locations to guildhall_app;
+comment on table stock_locations is 'commerce/inventory: where goods lie; the default one is made with the first stock';
+
+create table stock_movements (
+	tenant_id uuid not null,
+	id uuid not null,
+	variant_id uuid not null,
+	location_id uuid not null,
+	quantity integer not null,
+	on_hand_after integer not null,
+	reason text not null,
+	note text not null default ''::text,
+	reference_type text,
+	reference_id uuid,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	constraint stock_movements_pkey PRIMARY KEY (tenant_id, id),
+	constraint stock_movement_note_length CHECK (length(note) <= 1000),
+	constraint stock_movement_quantity CHECK (quantity <> 0),
+	constraint stock_movement_reason CHECK (reason = ANY (ARRAY['initial'::text, 'received'::text, 'adjusted'::text, 'counted'::text, 'damaged'::text, 'transferred'::text, 'shipped'::text, 'returned'::text])),
+	constraint stock_movement_level_unknown FOREIGN KEY (tenant_id, variant_id, location_id) REFERENCES stock_levels(tenant_id, variant_id, location_id)
+);
+CREATE INDEX stock_movements_level ON stock_movements USING btree (tenant_id, variant_id, location_id, id);
+CREATE INDEX stock_movements_reference ON stock_movements USING btree (tenant_id, reference_id) WHERE reference_id IS NOT NULL;
+alter table stock_movements enable row level security;
+alter table stock_movements force row level security;
+create policy tenant on stock_movements to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant insert, select on stock_movements to guildhall_app;
+comment on table stock_movements is 'commerce/inventory: the ledger of what was in stock; rows are only added';
+
+create table stock_reservations (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	variant_id uuid not null,
+	location_id uuid not null,
+	quantity integer not null,
+	expires_at timestamp with time zone,
+	created_at timestamp with time zone not null default now(),
+	constraint stock_reservations_pkey PRIMARY KEY (tenant_id, order_id, variant_id, location_id),
+	constraint stock_reservation_quantity CHECK (quantity > 0),
+	constraint stock_reservation_level_unknown FOREIGN KEY (tenant_id, variant_id, location_id) REFERENCES stock_levels(tenant_id, variant_id, location_id)
+);
+CREATE INDEX stock_reservations_expires ON stock_reservations USING btree (tenant_id, expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX stock_reservations_level ON stock_reservations USING btree (tenant_id, variant_id, location_id);
+alter table stock_reservations enable row level security;
+alter table stock_reservations force row level security;
+create policy tenant on stock_reservations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on stock_reservations to guildhall_app;
+comment on table stock_reservations is 'commerce/inventory: what is promised to an order and not yet shipped; expires_at bridges a payment that is under way';
+
+create table storefront_keys (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	allowed_origins text[] not null default '{}'::text[],
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	revoked_at timestamp with time zone,
+	version bigint not null default 1,
+	constraint storefront_keys_pkey PRIMARY KEY (tenant_id, id),
+	constraint storefront_key_name_length CHECK (length(name) >= 1 AND length(name) <= 100),
+	constraint storefront_key_origins_count CHECK (cardinality(allowed_origins) <= 50),
+	constraint storefront_key_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table storefront_keys enable row level security;
+alter table storefront_keys force row level security;
+create policy tenant on storefront_keys to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on storefront_keys to guildhall_app;
+comment on table storefront_keys is 'commerce/customers: publishable keys of shops; a key says its organisation and its id, and is no secret';
 
 create table task_counters (
 	tenant_id uuid not null,
