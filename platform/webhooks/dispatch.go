@@ -30,7 +30,9 @@ const (
 		returning d.endpoint_id, n.alone`
 
 	// Where the endpoint is ordered by subject, only the first of a subject is
-	// ever due; the others wait at infinity until it is their turn.
+	// ever due; the others wait at infinity until it is their turn. One that was
+	// deleted since its rules were read gets nothing: who deletes it takes the lock
+	// that wakeEndpoints holds, and then empties its queue.
 	insertQueue = `insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at)
 		select $1, u.endpoint_id, u.delivery_id, u.day, u.event_id, u.event_day, u.subject, u.made, u.example,
 			case when e.ordering = 'by_subject' and (u.turn > 1 or exists (select from webhook_queue q
@@ -42,16 +44,19 @@ const (
 			from unnest($2::uuid[], $3::uuid[], $4::date[], $5::uuid[], $6::date[], $7::text[], $8::int[], $9::jsonb[], $10::timestamptz[])
 				with ordinality as v (endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at, n)
 		) u
-		join webhook_endpoints e on e.tenant_id = $1 and e.id = u.endpoint_id
+		join webhook_endpoints e on e.tenant_id = $1 and e.id = u.endpoint_id and e.deleted_at is null
 		order by u.n
 		on conflict on constraint webhook_queue_pkey do update set due_at = excluded.due_at, step = 0
 			where webhook_queue.due_at <> 'infinity' and excluded.due_at <> 'infinity'`
 
-	reorderQueue = `update webhook_queue q set due_at = case when e.ordering = 'by_subject' and exists (
+	reordered = `case when e.ordering = 'by_subject' and exists (
 			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position
-		) then 'infinity' when q.due_at = 'infinity' then now() else q.due_at end
+		) then 'infinity' when q.due_at = 'infinity' then now() else q.due_at end`
+
+	reorderQueue = `update webhook_queue q set due_at = ` + reordered + `
 		from webhook_endpoints e
-		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id`
+		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id
+		and q.due_at is distinct from ` + reordered
 
 	nudge = `select n from nudge_webhook_endpoints($1, $2) n`
 	claim = `select tenant_id, endpoint_id, fence from claim_webhook_endpoint($1, $2, $3, $4)`

@@ -40,10 +40,11 @@ const (
 	renewLease = `update webhook_dispatch set lease_until = clock_timestamp() + make_interval(secs => $4)
 		where tenant_id = $1 and endpoint_id = $2 and fence = $3 returning true`
 
-	// A paused endpoint gives nothing; the version tells that settings changed.
+	// A paused endpoint gives nothing; the version tells that settings changed. With
+	// clock_timestamp() the index would give all that is queued.
 	selectQueued = `select q.delivery_id, q.day, q.event_id, q.event_day, q.subject, q.made, q.step, q.example, e.version
 		from webhook_queue q join webhook_endpoints e on e.tenant_id = q.tenant_id and e.id = q.endpoint_id
-		where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= clock_timestamp() and q.delivery_id <> all($3::uuid[])
+		where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= now() and q.delivery_id <> all($3::uuid[])
 		and e.enabled and e.deleted_at is null
 		order by q.due_at, q.position limit $4`
 

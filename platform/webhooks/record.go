@@ -65,14 +65,15 @@ const (
 		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3::text[]) and q.due_at <> 'infinity' and exists (
 			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position)`
 
-	// The next of each subject takes its turn.
-	promote = `update webhook_queue q set due_at = now()
-		from (select b.subject, min(b.position) as position from webhook_queue b
-			where b.tenant_id = $1 and b.endpoint_id = $2 and b.subject = any($3::text[]) group by b.subject) n
-		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3) and q.subject = n.subject and q.position = n.position and q.due_at = 'infinity'`
+	// The next of a subject takes its turn. One look at the index, however many
+	// wait; all others of the endpoint wait for the lock under which this runs.
+	promote = `update webhook_queue q set due_at = now() where q.tenant_id = $1 and q.due_at = 'infinity' and q.delivery_id = (
+		select b.delivery_id from webhook_queue b where b.tenant_id = $1 and b.endpoint_id = $2 and b.subject = $3 order by b.position limit 1)`
 
 	// What was learnt of an endpoint counts only for the settings it was learnt
-	// under: a change may have made it forget.
+	// under: a change may have made it forget. What is due already goes to the back
+	// of the line: were an old backlog served first for as long as there is one, who
+	// shares the organisation's drains would wait for the end of it.
 	releaseLease = `with e as (
 			select e.version = $14 as same, e.enabled and e.deleted_at is null and o.deleted_at is null as live
 			from webhook_endpoints e join organizations o on o.tenant_id = e.tenant_id where e.tenant_id = $1 and e.id = $2
@@ -85,7 +86,7 @@ const (
 			probe_seconds = case when e.same then $10 else d.probe_seconds end,
 			failing_since = case when e.same then $11 else d.failing_since end,
 			last_delivered_at = $12, last_failed_at = $13,
-			due_at = case when e.live then greatest(case when e.same then $9 else d.open_until end,
+			due_at = case when e.live then greatest(now(), case when e.same then $9 else d.open_until end,
 					coalesce((select min(q.due_at) from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2), 'infinity'))
 				else 'infinity' end
 		from e where d.tenant_id = $1 and d.endpoint_id = $2 and d.fence = $3`
@@ -152,7 +153,9 @@ func (f *Feature) recordIn(ctx context.Context, tx *tenant.Tx, t *target, batch 
 		if len(unordered) > 0 {
 			tx.Queue(demote, t.Organization, t.ID, keys(unordered))
 		}
-		tx.Queue(promote, t.Organization, t.ID, keys(subjects))
+		for subject := range subjects {
+			tx.Queue(promote, t.Organization, t.ID, subject)
+		}
 	}
 	if disable != "" && now.Version == t.Version { // not where somebody has just changed it: what failed may be mended
 		return now.Version, f.disable(ctx, tx, t.ID, disable)
