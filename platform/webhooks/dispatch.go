@@ -25,7 +25,7 @@ const (
 			order by d.endpoint_id for update of d
 		)
 		update webhook_dispatch d
-		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = case when n.alone then now() else d.nudged_at end
+		set due_at = least(d.due_at, greatest(now(), d.open_until, d.retry_at)), nudged_at = case when n.alone then now() else d.nudged_at end
 		from now_due n where d.tenant_id = $1 and d.endpoint_id = n.endpoint_id and n.live
 		returning d.endpoint_id, n.alone`
 
@@ -94,7 +94,12 @@ var drain = jobs.Kind[drainArgs]{Name: "webhooks.drain", Queue: "webhooks"}
 
 func (f *Feature) jobs() []jobs.Definition {
 	work := jobs.Work(drain, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a drainArgs) error {
-		return f.drainDue(ctx, db, s.Organization, a.Endpoint)
+		if err := f.drainDue(ctx, db, s.Organization, a.Endpoint); err != nil {
+			// Tried again by the nudge, when the endpoint is due again: were each of its
+			// jobs tried again by itself too, they would become ever more.
+			return jobs.Cancel(err)
+		}
+		return nil
 	})
 	work.Workers, work.Here, work.Apart, work.Timeout = drains, drainsHere, true, 2*time.Minute
 	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge), f.repair()}

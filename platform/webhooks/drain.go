@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -149,9 +150,7 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 		}
 		return fmt.Errorf("webhooks.drain of endpoint %s: %w", c.Endpoint, err)
 	}
-	if err = d.loadTarget(ctx); err == nil {
-		err = d.run(ctx)
-	}
+	err = d.serve(ctx)
 	if errors.Is(err, tenant.ErrNoRows) { // deleted, before or meanwhile
 		err = nil
 	}
@@ -162,7 +161,20 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 	// run out.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, d.release(last))
+	return errors.Join(err, d.release(last, err != nil && ctx.Err() == nil))
+}
+
+// serve makes an error of a panic, so that the endpoint is given back.
+func (d *draining) serve(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("it panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	if err := d.loadTarget(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx)
 }
 
 func (d *draining) loadTarget(ctx context.Context) error {

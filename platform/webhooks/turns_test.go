@@ -222,7 +222,7 @@ func TestEndpointsTakeTurns(t *testing.T) {
 	for range 6 {
 		c := l.claim()
 		served += names[c.Endpoint]
-		if err := l.draining(c).release(t.Context()); err != nil {
+		if err := l.draining(c).release(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,7 +231,7 @@ func TestEndpointsTakeTurns(t *testing.T) {
 	}
 	l.exec(`delete from webhook_queue`)
 	for range 3 {
-		if err := l.draining(l.claim()).release(t.Context()); err != nil {
+		if err := l.draining(l.claim()).release(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -299,5 +299,127 @@ func TestReorderWritesWhatChanges(t *testing.T) {
 		if n := l.number(`select count(*) from webhook_queue where due_at = 'infinity'`); n != want {
 			t.Errorf("%s: %d wait, want %d", ordering, n, want)
 		}
+	}
+}
+
+// An endpoint that cannot be served waits before the next try, longer each time,
+// whatever else is queued for it meanwhile, and no job is tried again by itself.
+func TestDrainThatFailsWaits(t *testing.T) {
+	t.Parallel()
+	l := newLine(t)
+	e := l.endpoint("none")
+	l.exec(`insert into webhook_secrets (tenant_id, endpoint_id, id, secret) values ($1, $2, $2, 'not sealed')`, l.org, e)
+	l.queue(e, 1, "", "yesterday")
+	wait := func() int64 {
+		return l.number(`select round(extract(epoch from due_at - now()))::bigint from webhook_dispatch`)
+	}
+	for _, want := range []int64{30, 60, 120, 240, 300, 300} {
+		l.exec(`update webhook_dispatch set due_at = now()`)
+		err := l.f.drainDue(t.Context(), l.db, l.org, e)
+		if err == nil || l.number(`select count(*) from webhook_dispatch where lease_until is not null`) != 0 {
+			t.Fatalf("the drain gave %v", err)
+		}
+		l.write(func(tx *tenant.Tx) error { return l.f.wake(t.Context(), tx, []id.ID{e}) })
+		if got := wait(); got < want-5 || got > want {
+			t.Errorf("it is due in %d s, want %d", got, want)
+		}
+	}
+	l.exec(`delete from webhook_secrets`)
+	l.exec(`update webhook_dispatch set due_at = now()`)
+	if err := l.draining(l.claim()).release(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(); got > 0 || l.number(`select count(*) from webhook_dispatch where retry_at is null and retry_seconds = 0`) != 1 {
+		t.Errorf("after one that went well it is due in %d s", got)
+	}
+}
+
+// What a replay queued while its day was dropped stops nobody: no attempt is
+// recorded of it, and it goes with the day.
+func TestReplayOfADayThatIsDropped(t *testing.T) {
+	t.Parallel()
+	l := newLine(t)
+	e, gone := l.endpoint("none"), id.New()
+	const day = `(now() at time zone 'UTC')::date - 40`
+	l.exec(`do $$ begin execute format('create table webhook_deliveries_%s partition of webhook_deliveries for values from (%L) to (%L)', to_char(` + day + `, 'YYYYMMDD'), ` + day + `, ` + day + ` + 1); end $$`)
+	l.exec(`insert into webhook_deliveries (tenant_id, day, id, endpoint_id, event_id, event_type, settings_version, status) values ($1, `+day+`, $2, $3, $2, 'task.created', 1, 'failed')`, l.org, gone, e)
+	replay, err := l.super.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{`update webhook_deliveries set status = 'pending' where tenant_id = $1 and id = $2 and endpoint_id = $3`,
+		`insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, due_at) values ($1, $3, $2, ` + day + `, $2, ` + day + `, 'x', now())`} {
+		if _, err := replay.Exec(t.Context(), sql, l.org, gone, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dropped := make(chan error, 1)
+	go func() { dropped <- l.f.dropDays(t.Context(), l.db) }()
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		if err := replay.QueryRow(t.Context(), `select exists (select from pg_locks where not granted and mode = 'AccessExclusiveLock' and database = (select oid from pg_database where datname = current_database()))`).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := replay.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-dropped; err != nil {
+		t.Fatal(err)
+	}
+	if n := l.number(`select count(*) from webhook_queue`); n != 0 {
+		t.Errorf("%d are left in the queue", n)
+	}
+	// A drain that fetched it before.
+	l.exec(`insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, due_at) values ($1, $3, $2, `+day+`, $2, `+day+`, 'x', now())`, l.org, gone, e)
+	sent := &target{Endpoint: Endpoint{ID: e, Ordering: "none", Version: 1}, Organization: l.org}
+	for made, o := range []outcome{{Error: "refused"}, {Delivered: true, StatusCode: 204}} {
+		o.Started = time.Now()
+		one := &item{waitingRow: waitingRow{Delivery: gone, Day: event.Day(id.New()).AddDate(0, 0, -40), Made: made}, target: sent, outcome: o}
+		if _, err := l.f.record(t.Context(), l.db, tenant.ForSystem(l.org), sent, []*item{one}, ""); err != nil {
+			t.Errorf("attempt %d: %v", made+1, err)
+		}
+	}
+	if n := l.number(`select (select count(*) from webhook_queue) + (select count(*) from webhook_attempts)`); n != 0 {
+		t.Errorf("%d rows of it are left", n)
+	}
+}
+
+// An event that was held against the rules of an endpoint which is deleted
+// before it is queued leaves nothing in the queue.
+func TestNothingIsQueuedForADeletedEndpoint(t *testing.T) {
+	t.Parallel()
+	l := newLine(t)
+	e, kept := l.endpoint("none"), l.endpoint("none")
+	deletion, err := l.super.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{lockDispatch, `update webhook_endpoints set deleted_at = now() where tenant_id = $1 and id = $2`} {
+		if _, err := deletion.Exec(t.Context(), sql, l.org, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	added := make(chan error, 1)
+	go func() {
+		added <- l.db.Write(context.Background(), tenant.ForSystem(l.org), func(tx *tenant.Tx) error {
+			return l.f.enqueue(context.Background(), tx, []queued{{Endpoint: e, Delivery: id.New(), Event: id.New(), Subject: "x"}, {Endpoint: kept, Delivery: id.New(), Event: id.New(), Subject: "x"}})
+		})
+	}()
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		if err := deletion.QueryRow(t.Context(), `select exists (select from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database()))`).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := deletion.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-added; err != nil {
+		t.Fatal(err)
+	}
+	if n := l.number(`select count(*) from webhook_queue where endpoint_id = $1`, e); n != 0 {
+		t.Errorf("%d are queued for the endpoint that was deleted", n)
+	}
+	if n := l.number(`select count(*) from webhook_queue where endpoint_id = $1`, kept); n != 1 {
+		t.Errorf("%d are queued for the other", n)
 	}
 }
