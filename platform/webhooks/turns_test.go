@@ -2,7 +2,9 @@ package webhooks
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -323,6 +325,15 @@ func TestDrainThatFailsWaits(t *testing.T) {
 		if got := wait(); got < want-5 || got > want {
 			t.Errorf("it is due in %d s, want %d", got, want)
 		}
+	}
+	workers, err := jobs.NewWorkers(l.db, l.f.jobs()[:1], 1, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.exec(`update webhook_dispatch set due_at = now()`)
+	l.write(func(tx *tenant.Tx) error { return drain.Enqueue(t.Context(), l.f.Queue, tx, drainArgs{e}) })
+	if _, err := workers.RunDue(t.Context()); err == nil || !strings.Contains(err.Error(), jobs.Cancel(errors.New("")).Error()) {
+		t.Errorf("the job gave %v, want that it is cancelled", err)
 	}
 	l.exec(`delete from webhook_secrets`)
 	l.exec(`update webhook_dispatch set due_at = now()`)
