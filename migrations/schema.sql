@@ -1673,7 +1673,7 @@ create table task_labels (
 	constraint task_label_task_unknown FOREIGN KEY (tenant_id, project_id, task_id) REFERENCES tasks(tenant_id, project_id, id) ON DELETE CASCADE,
 	constraint task_label_unknown FOREIGN KEY (tenant_id, project_id, label_id) REFERENCES labels(tenant_id, project_id, id) DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, task_id);
+CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, project_id, task_id);
 alter table task_labels enable row level security;
 alter table task_labels force row level security;
 create policy tenant on task_labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
