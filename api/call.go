@@ -225,6 +225,15 @@ func withFresh[T any](ctx context.Context, c *call, fn func(context.Context) (T,
 	return none, fault.New(fault.Unavailable, "unavailable", "The rights in this organisation, or the row, are changing quickly. Try again shortly.")
 }
 
+// refresh makes sure of the caller's rights where no statement of the operation
+// itself would, before anything happens.
+func (c *call) refresh(ctx context.Context) error {
+	_, err := withFresh(ctx, c, func(ctx context.Context) (int, error) {
+		return tenant.Value[int](ctx, c.kernel.DB.View(c.caller.Scope), `select 1`)
+	})
+	return err
+}
+
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 func (c *call) readKey(hc huma.Context) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
@@ -202,7 +203,15 @@ func GlobalRead[In, Out any](r *Router, op Op, fn func(ctx context.Context, v te
 // as a log-in that hashes a password in between. It takes no Idempotency-Key.
 func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (Out, error)) {
 	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		if op.Access == InOrganization {
+			if err := c.refresh(ctx); err != nil {
+				return nil, err
+			}
+		}
 		out, err := fn(ctx, in)
+		if errors.Is(err, tenant.ErrStale) { // it may have had effects: not to be repeated by us
+			err = fault.New(fault.Unavailable, "unavailable", "Your rights changed while this ran. See what became of it, then try again.")
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -215,9 +224,7 @@ func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (O
 func Stream[In any](r *Router, op Op, contentType string, fn func(ctx context.Context, v tenant.View, in *In, w io.Writer) error) {
 	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
 		// Stale rights must show before the status is out.
-		if _, err := withFresh(ctx, c, func(ctx context.Context) (int, error) {
-			return tenant.Value[int](ctx, c.kernel.DB.View(c.caller.Scope), `select 1`)
-		}); err != nil {
+		if err := c.refresh(ctx); err != nil {
 			return nil, err
 		}
 		if op.Audited {

@@ -42,23 +42,29 @@ grant execute on function claim_plugin_schedules(integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds integer, per_tenant integer, sent_tenant uuid DEFAULT NULL::uuid, sent_endpoint uuid DEFAULT NULL::uuid)
  RETURNS TABLE(tenant_id uuid, endpoint_id uuid, fence bigint)
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
-	select set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
+#variable_conflict use_column
+declare
+	at timestamptz;
+begin
+	perform set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
 	-- One at a time, each seeing the leases of those before: else all who ask at
 	-- once find an organisation without drains.
-	select pg_advisory_xact_lock(7301, 4);
-	with busy as (
-		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
+	perform pg_advisory_xact_lock(7301, 4);
+	at := clock_timestamp();
+	return query with busy as (
+		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > at group by d.tenant_id
 	), own as (
 		select d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
 		where d.tenant_id = sent_tenant and d.endpoint_id = sent_endpoint
-		and d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
+		and d.due_at <= at and (d.lease_until is null or d.lease_until <= at) and coalesce(b.drains, 0) < per_tenant
 	), pick as (
 		select d.tenant_id, d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
-		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
+		where d.due_at <= at and (d.lease_until is null or d.lease_until <= at) and coalesce(b.drains, 0) < per_tenant
 		and (d.endpoint_id = sent_endpoint or not exists (select from own))
 		order by coalesce(b.drains, 0), d.due_at limit 1
 		for update of d skip locked
@@ -71,8 +77,8 @@ AS $function$
 	union all
 	select null, null, null where not exists (select from taken) and exists (
 		select from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
-		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant)
-$function$;
+		where d.due_at <= at and (d.lease_until is null or d.lease_until <= at) and coalesce(b.drains, 0) < per_tenant);
+end $function$;
 alter function claim_webhook_endpoint(integer,integer,uuid,uuid) owner to guildhall_platform;
 revoke execute on function claim_webhook_endpoint(integer,integer,uuid,uuid) from public;
 grant execute on function claim_webhook_endpoint(integer,integer,uuid,uuid) to guildhall_worker;
@@ -279,6 +285,7 @@ CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer, per_t
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > now() group by d.tenant_id
@@ -2280,7 +2287,7 @@ create table task_labels (
 	constraint task_label_task_unknown FOREIGN KEY (tenant_id, project_id, task_id) REFERENCES tasks(tenant_id, project_id, id) ON DELETE CASCADE,
 	constraint task_label_unknown FOREIGN KEY (tenant_id, project_id, label_id) REFERENCES labels(tenant_id, project_id, id) DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, task_id);
+CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, project_id, task_id);
 alter table task_labels enable row level security;
 alter table task_labels force row level security;
 create policy tenant on task_labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
@@ -2471,6 +2478,8 @@ create table webhook_dispatch (
 	failing_since timestamp with time zone,
 	last_delivered_at timestamp with time zone,
 	last_failed_at timestamp with time zone,
+	retry_at timestamp with time zone,
+	retry_seconds integer not null default 0,
 	constraint webhook_dispatch_pkey PRIMARY KEY (tenant_id, endpoint_id),
 	constraint webhook_dispatch_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
 );
@@ -2482,7 +2491,7 @@ create policy platform on webhook_dispatch to guildhall_platform using (true) wi
 create policy tenant on webhook_dispatch to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on webhook_dispatch to guildhall_app;
 grant select, update on webhook_dispatch to guildhall_platform;
-comment on table webhook_dispatch is 'platform/webhooks: when each endpoint is next to be drained, by whom it is (lease and fence), and how healthy it is';
+comment on table webhook_dispatch is 'platform/webhooks: when each endpoint is next to be drained, by whom it is (lease and fence), how healthy it is, and until when it waits because we failed (retry_at)';
 
 create table webhook_endpoints (
 	tenant_id uuid not null,
