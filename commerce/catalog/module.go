@@ -1,0 +1,113 @@
+package catalog
+
+import (
+	"context"
+
+	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce"
+	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/jobs"
+	"github.com/guildhall-dev/guildhall/module"
+	"github.com/guildhall-dev/guildhall/tenant"
+)
+
+// The permissions of the catalogue.
+var (
+	Read  = authz.Permission{Key: "products.read", Doc: "See products, categories, collections and prices, what they cost in purchase too.", From: authz.Member}
+	Write = authz.Permission{Key: "products.write", Doc: "Make, change, import and delete products, categories, collections and prices.", From: authz.Member}
+)
+
+// Stock keeps what is in stock.
+type Stock interface {
+	// Initial puts the first stock of new variants into the default location,
+	// which is made on first use.
+	Initial(ctx context.Context, tx *tenant.Tx, wants []commerce.Demand) error
+}
+
+// Deps is what the feature needs of the others. Without Stock, products are
+// made without initial_stock.
+type Deps struct {
+	Queue *jobs.Queue
+	Stock Stock
+}
+
+// Feature is the catalogue.
+type Feature struct {
+	queue *jobs.Queue
+	stock Stock
+}
+
+// New returns the feature.
+func New(d Deps) *Feature { return &Feature{queue: d.Queue, stock: d.Stock} }
+
+// Module is what the feature contributes.
+func (f *Feature) Module() module.Module {
+	return module.Module{
+		Name:        "catalog",
+		Doc:         "What an organisation sells: products with variants, categories, prices, collections, and what shoppers see of it.",
+		Permissions: []authz.Permission{Read, Write},
+		Operations: func(r *api.Router) {
+			f.productOperations(r)
+			f.variantOperations(r)
+		},
+		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type},
+	}
+}
+
+func (f *Feature) productOperations(r *api.Router) {
+	api.Read(r, api.Op{
+		ID: "list-products", Route: "GET /products", Can: Read, Summary: "List products",
+		Doc: "All filters that are given must hold. A category holds the products of those below it, too. Prices are compared in minor units, by the least price of a product.",
+	}, f.list)
+	api.Write(r, api.Op{
+		ID: "create-product", Route: "POST /products", Can: Write, Summary: "Create a product",
+		Doc:   "Either with a price, then it has one variant, or with options and variants. Without a slug it gets one made from its name.",
+		Emits: api.Events(Created.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
+	}, f.create)
+	api.Read(r, api.Op{
+		ID: "get-product", Route: "GET /products/{product_id}", Can: Read, Summary: "Get a product",
+		Doc: "One product with its variants and what is in stock.",
+	}, f.get)
+	api.Write(r, api.Op{
+		ID: "replace-product", Route: "PUT /products/{product_id}", Can: Write, Summary: "Replace a product",
+		Doc:   "Fields that are left out get the value that they have in a new product; slug, status, currency, options and variants stay, and so do the fields of an only variant.",
+		Emits: api.Events(Updated.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
+	}, f.replace)
+	api.Write(r, api.Op{
+		ID: "update-product", Route: "PATCH /products/{product_id}", Can: Write, Summary: "Change fields of a product",
+		Doc:   "Sets the fields that the body names. variants, if named, is the list of all of them.",
+		Emits: api.Events(Updated.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
+	}, f.patch)
+	api.Write(r, api.Op{
+		ID: "delete-product", Route: "DELETE /products/{product_id}", Can: Write, Summary: "Delete a product",
+		Doc:   "With its variants. Orders keep what they say of them; the slug and the SKUs are free again.",
+		Emits: api.Events(Deleted.Type),
+	}, f.remove)
+}
+
+func (f *Feature) variantOperations(r *api.Router) {
+	api.Read(r, api.Op{
+		ID: "list-variants", Route: "GET /products/{product_id}/variants", Can: Read, Summary: "List the variants of a product",
+		Doc: "In the order in which a shop shows them.",
+	}, f.listVariants)
+	api.Write(r, api.Op{
+		ID: "create-variant", Route: "POST /products/{product_id}/variants", Can: Write, Summary: "Create a variant",
+		Doc:   "Behind the others of its product. Each combination of the options is there once at most.",
+		Emits: api.Events(Updated.Type), Errors: []string{"409 variant_sku_taken", "409 variant_options_taken", "409 product_variants_full"},
+	}, f.createVariant)
+	api.Read(r, api.Op{
+		ID: "get-variant", Route: "GET /variants/{variant_id}", Can: Read, Summary: "Get a variant",
+		Doc: "One variant and what is in stock of it.",
+	}, f.getVariant)
+	api.Write(r, api.Op{
+		ID: "update-variant", Route: "PATCH /variants/{variant_id}", Can: Write, Summary: "Change fields of a variant",
+		Doc:   "Sets the fields that the body names. The product gets a new version, too.",
+		Emits: api.Events(Updated.Type), Errors: []string{"409 variant_sku_taken", "409 variant_options_taken"},
+	}, f.patchVariant)
+	api.Write(r, api.Op{
+		ID: "delete-variant", Route: "DELETE /variants/{variant_id}", Can: Write, Summary: "Delete a variant",
+		Doc:   "Orders keep what they say of it. The last one of a product stays.",
+		Emits: api.Events(Updated.Type), Errors: []string{"409 product_needs_variant"},
+	}, f.removeVariant)
+}
