@@ -50,8 +50,9 @@ func (f *Feature) Module() module.Module {
 		Operations: func(r *api.Router) {
 			f.productOperations(r)
 			f.variantOperations(r)
+			f.categoryOperations(r)
 		},
-		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type},
+		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type, CategoryCreated.Type, CategoryUpdated.Type, CategoryDeleted.Type},
 	}
 }
 
@@ -110,4 +111,30 @@ func (f *Feature) variantOperations(r *api.Router) {
 		Doc:   "Orders keep what they say of it. The last one of a product stays.",
 		Emits: api.Events(Updated.Type), Errors: []string{"409 product_needs_variant"},
 	}, f.removeVariant)
+}
+
+func (f *Feature) categoryOperations(r *api.Router) {
+	api.Read(r, api.Op{
+		ID: "list-categories", Route: "GET /categories", Can: Read, Summary: "List categories",
+		Doc: "The whole tree from the top, each category before those below it.",
+	}, f.listCategories)
+	api.Write(r, api.Op{
+		ID: "create-category", Route: "POST /categories", Can: Write, Summary: "Create a category",
+		Doc:   "There are at most 8 levels.",
+		Emits: api.Events(CategoryCreated.Type), Errors: []string{"409 category_slug_taken"},
+	}, f.createCategory)
+	api.Read(r, api.Op{
+		ID: "get-category", Route: "GET /categories/{category_id}", Can: Read, Summary: "Get a category",
+		Doc: "One category with its path.",
+	}, f.getCategory)
+	api.Write(r, api.Op{
+		ID: "update-category", Route: "PATCH /categories/{category_id}", Can: Write, Summary: "Change or move a category",
+		Doc:   "Sets the fields that the body names. What is below a category moves with it.",
+		Emits: api.Events(CategoryUpdated.Type), Errors: []string{"409 category_slug_taken"},
+	}, f.patchCategory)
+	api.Write(r, api.Op{
+		ID: "delete-category", Route: "DELETE /categories/{category_id}", Can: Write, Summary: "Delete a category",
+		Doc:   "One that is empty: without categories below it and without products.",
+		Emits: api.Events(CategoryDeleted.Type), Errors: []string{"409 category_has_children", "409 category_has_products"},
+	}, f.removeCategory)
 }
