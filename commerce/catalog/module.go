@@ -51,8 +51,10 @@ func (f *Feature) Module() module.Module {
 			f.productOperations(r)
 			f.variantOperations(r)
 			f.categoryOperations(r)
+			f.priceListOperations(r)
 		},
-		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type, CategoryCreated.Type, CategoryUpdated.Type, CategoryDeleted.Type},
+		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type, CategoryCreated.Type, CategoryUpdated.Type, CategoryDeleted.Type,
+			PriceListCreated.Type, PriceListUpdated.Type, PriceListDeleted.Type, PriceListPriced.Type},
 	}
 }
 
@@ -137,4 +139,35 @@ func (f *Feature) categoryOperations(r *api.Router) {
 		Doc:   "One that is empty: without categories below it and without products.",
 		Emits: api.Events(CategoryDeleted.Type), Errors: []string{"409 category_has_children", "409 category_has_products"},
 	}, f.removeCategory)
+}
+
+func (f *Feature) priceListOperations(r *api.Router) {
+	api.Read(r, api.Op{
+		ID: "list-price-lists", Route: "GET /price-lists", Can: Read, Summary: "List price lists", Doc: "Newest first.",
+	}, f.listPriceLists)
+	api.Write(r, api.Op{
+		ID: "create-price-list", Route: "POST /price-lists", Can: Write, Summary: "Create a price list",
+		Doc:   "Without prices at first. Of the lists that apply to a buyer now the one of the greatest priority counts, then the least price.",
+		Emits: api.Events(PriceListCreated.Type),
+	}, f.createPriceList)
+	api.Read(r, api.Op{
+		ID: "get-price-list", Route: "GET /price-lists/{price_list_id}", Can: Read, Summary: "Get a price list", Doc: "One price list without its prices.",
+	}, f.getPriceList)
+	api.Write(r, api.Op{
+		ID: "update-price-list", Route: "PATCH /price-lists/{price_list_id}", Can: Write, Summary: "Change fields of a price list",
+		Doc: "Sets the fields that the body names.", Emits: api.Events(PriceListUpdated.Type),
+	}, f.patchPriceList)
+	api.Write(r, api.Op{
+		ID: "delete-price-list", Route: "DELETE /price-lists/{price_list_id}", Can: Write, Summary: "Delete a price list",
+		Doc: "With its prices.", Emits: api.Events(PriceListDeleted.Type),
+	}, f.removePriceList)
+	api.Read(r, api.Op{
+		ID: "list-prices", Route: "GET /price-lists/{price_list_id}/prices", Can: Read, Summary: "List the prices of a price list",
+		Doc: "By variant and quantity.",
+	}, f.listPrices)
+	api.Write(r, api.Op{
+		ID: "set-prices", Route: "PUT /price-lists/{price_list_id}/prices", Can: Write, Summary: "Set prices of a price list",
+		Doc:   "Up to 1,000 at once, all or none. Those that are there are changed; with replace all others go.",
+		Emits: api.Events(PriceListPriced.Type),
+	}, f.setPrices)
 }
