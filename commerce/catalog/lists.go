@@ -94,7 +94,7 @@ func placeOf(sort string, p Product) place {
 
 func (f *Feature) list(ctx context.Context, v tenant.View, in *listProducts) (page.Page[Product], error) {
 	var none page.Page[Product]
-	s, err := productsOf(v.Scope().Organization, in.Bounds.into(in.Filter), "p.price_from")
+	s, err := productsOf(v.Scope().Organization, in.Bounds.into(in.Filter), "p.price_from", selection{})
 	if err != nil {
 		return none, err
 	}
@@ -207,10 +207,9 @@ const (
 	carriesSKU = `exists (select from product_variants v where v.tenant_id = p.tenant_id and v.product_id = p.id and v.deleted_at is null and strpos(v.sku_key, ?) > 0)`
 )
 
-// productsOf begins a selection of products p by a filter; price is the column
-// that its bounds are held against.
-func productsOf(org id.ID, f Filter, price string) (selection, error) {
-	var s selection
+// productsOf adds the conditions of a filter on products p to a selection; price
+// is the column that its bounds are held against.
+func productsOf(org id.ID, f Filter, price string, s selection) (selection, error) {
 	s.and("p.tenant_id = ? and p.deleted_at is null", org)
 	if f.Category != "" {
 		s.and("p.category_id = any("+belowCategory+")", org, f.Category)

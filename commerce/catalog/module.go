@@ -52,6 +52,7 @@ func (f *Feature) Module() module.Module {
 			f.variantOperations(r)
 			f.categoryOperations(r)
 			f.priceListOperations(r)
+			f.storefrontOperations(r)
 		},
 		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type, CategoryCreated.Type, CategoryUpdated.Type, CategoryDeleted.Type,
 			PriceListCreated.Type, PriceListUpdated.Type, PriceListDeleted.Type, PriceListPriced.Type},
@@ -170,4 +171,19 @@ func (f *Feature) priceListOperations(r *api.Router) {
 		Doc:   "Up to 1,000 at once, all or none. Those that are there are changed; with replace all others go.",
 		Emits: api.Events(PriceListPriced.Type),
 	}, f.setPrices)
+}
+
+func (f *Feature) storefrontOperations(r *api.Router) {
+	api.Read(r, api.Op{
+		ID: "list-storefront-products", Route: "GET /storefront/products", Access: api.Storefront, Summary: "List what a shop sells",
+		Doc: "Only products that are active and published. Prices are those of the shopper: price lists count. Facets are counted over all that the filter matches.",
+	}, f.listOffers)
+	api.Read(r, api.Op{
+		ID: "get-storefront-product", Route: "GET /storefront/products/{product_id}", Access: api.Storefront, Summary: "Get a product of a shop",
+		Doc: "By its id or its slug.", Errors: []string{"422 price_unavailable"},
+	}, f.getOffer)
+	api.Read(r, api.Op{
+		ID: "list-storefront-categories", Route: "GET /storefront/categories", Access: api.Storefront, Summary: "List the categories of a shop",
+		Doc: "The whole tree from the top, each category before those below it.",
+	}, f.listShopCategories)
 }
