@@ -1,9 +1,9 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 
 	"github.com/guildhall-dev/guildhall/api"
@@ -146,7 +146,7 @@ func (f *Feature) createCategory(ctx context.Context, tx *tenant.Tx, in *createC
 	}
 	slugs := []string{c.Slug}
 	if c.Slug == "" {
-		slugs = categorySlugs(c.Name)
+		slugs = slugsLike(cmp.Or(slugOf(c.Name, 80), "category"))
 	}
 	for range len(slugs) {
 		_, err := tenant.Value[id.ID](ctx, tx, insertCategory, org, c.ID, c.ParentID, slugs, c.Name, c.Description, c.ImageURL, c.Position)
@@ -162,19 +162,6 @@ func (f *Feature) createCategory(ctx context.Context, tx *tenant.Tx, in *createC
 		return c, CategoryCreated.Emit(ctx, tx, c)
 	}
 	return c, errCategorySlugTaken(slugs[0])
-}
-
-// categorySlugs lists slugs that the name suggests, best first.
-func categorySlugs(name string) []string {
-	base := slugOf(name, 90)
-	if base == "" {
-		base = "category"
-	}
-	slugs := []string{base}
-	for n := 2; n < 1000; n++ {
-		slugs = append(slugs, fmt.Sprintf("%s-%d", base, n))
-	}
-	return slugs
 }
 
 func (c *Category) tidy() (err error) {

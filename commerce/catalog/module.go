@@ -52,10 +52,12 @@ func (f *Feature) Module() module.Module {
 			f.variantOperations(r)
 			f.categoryOperations(r)
 			f.priceListOperations(r)
+			f.collectionOperations(r)
 			f.storefrontOperations(r)
 		},
 		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type, CategoryCreated.Type, CategoryUpdated.Type, CategoryDeleted.Type,
-			PriceListCreated.Type, PriceListUpdated.Type, PriceListDeleted.Type, PriceListPriced.Type},
+			PriceListCreated.Type, PriceListUpdated.Type, PriceListDeleted.Type, PriceListPriced.Type,
+			CollectionCreated.Type, CollectionUpdated.Type, CollectionDeleted.Type},
 	}
 }
 
@@ -186,4 +188,31 @@ func (f *Feature) storefrontOperations(r *api.Router) {
 		ID: "list-storefront-categories", Route: "GET /storefront/categories", Access: api.Storefront, Summary: "List the categories of a shop",
 		Doc: "The whole tree from the top, each category before those below it.",
 	}, f.listShopCategories)
+	api.Read(r, api.Op{
+		ID: "list-storefront-collection-products", Route: "GET /storefront/collections/{collection_id}/products", Access: api.Storefront, Summary: "List a collection of a shop",
+		Doc: "What is sold and in the collection now, in its order.",
+	}, f.listCollectionOffers)
+}
+
+func (f *Feature) collectionOperations(r *api.Router) {
+	api.Read(r, api.Op{
+		ID: "list-collections", Route: "GET /collections", Can: Read, Summary: "List collections", Doc: "By name.",
+	}, f.listCollections)
+	api.Write(r, api.Op{
+		ID: "create-collection", Route: "POST /collections", Can: Write, Summary: "Create a collection",
+		Doc:   "Its rule is the filter of a list of products: what matches is in it from the moment that it does.",
+		Emits: api.Events(CollectionCreated.Type), Errors: []string{"409 collection_slug_taken"},
+	}, f.createCollection)
+	api.Read(r, api.Op{
+		ID: "get-collection", Route: "GET /collections/{collection_id}", Can: Read, Summary: "Get a collection", Doc: "One collection with its rule.",
+	}, f.getCollection)
+	api.Write(r, api.Op{
+		ID: "update-collection", Route: "PATCH /collections/{collection_id}", Can: Write, Summary: "Change fields of a collection",
+		Doc:   "Sets the fields that the body names; the rule as a whole.",
+		Emits: api.Events(CollectionUpdated.Type), Errors: []string{"409 collection_slug_taken"},
+	}, f.patchCollection)
+	api.Write(r, api.Op{
+		ID: "delete-collection", Route: "DELETE /collections/{collection_id}", Can: Write, Summary: "Delete a collection",
+		Doc: "Its products stay.", Emits: api.Events(CollectionDeleted.Type),
+	}, f.removeCollection)
 }

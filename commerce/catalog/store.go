@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,10 +194,11 @@ func addVariants(ctx context.Context, tx *tenant.Tx, p *Product, added []Variant
 
 // slugsFor lists slugs that the name suggests, best first.
 func slugsFor(name string) []string {
-	base := slugOf(name, maxSlug-20)
-	if base == "" {
-		base = "product"
-	}
+	return slugsLike(cmp.Or(slugOf(name, maxSlug-20), "product"))
+}
+
+// slugsLike lists the base, and the same with a number behind it.
+func slugsLike(base string) []string {
 	slugs := []string{base}
 	for n := 2; n < 30; n++ {
 		slugs = append(slugs, fmt.Sprintf("%s-%d", base, n))

@@ -213,3 +213,37 @@ func TestAShopShowsTheShoppersPrices(t *testing.T) {
 	}
 	w.look(422, "products/"+cup.ID.String()+"?currency=USD", "")
 }
+
+func TestACollectionIsItsRule(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	w := s.open()
+	sale := func(b *productBody) { b.Tags = []string{"sale"} }
+	s.product("B", 200, 0, sale)
+	s.product("A", 300, 0, sale)
+	s.product("C", 900, 0, sale)
+	s.product("D", 100, 0)
+	most := int64(500)
+	in := &createCollection{}
+	in.Body.Name, in.Body.Sort, in.Body.Rule = "Summer sale", "name", Filter{Tag: []string{"sale"}, PriceMax: &most}
+	c, err := run(s, s.f.createCollection, in)
+	if err != nil || c.Slug != "summer-sale" || *c.Rule.PriceMax != 500 {
+		t.Fatalf("made %+v, %v", c, err)
+	}
+	for _, at := range []string{c.ID.String(), c.Slug} {
+		got := w.look(200, "collections/"+at+"/products?facets=price&limit=1&include=total", "")
+		if names(got.Data) != "A" || *got.Total != 2 || (*got.Facets.Price)[0].Max != 300 {
+			t.Errorf("%s: %s", at, got.body)
+		}
+		if rest := w.look(200, "collections/"+at+"/products?facets=price&limit=1&cursor="+*got.Next, ""); names(rest.Data) != "B" {
+			t.Errorf("%s and then %s", at, rest.body)
+		}
+	}
+	w.look(404, "collections/nowhere/products", "")
+	w.look(404, "collections/"+id.New().String()+"/products", "")
+	s.another().open().look(404, "collections/"+c.ID.String()+"/products", "")
+	in.Body.Rule.Attribute = []string{"Color=red"}
+	if _, err := run(s, s.f.createCollection, in); err == nil {
+		t.Error("a rule that is none was taken")
+	}
+}
