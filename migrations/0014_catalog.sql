@@ -183,7 +183,6 @@ select protect_tenant_table('collections');
 create table product_imports (
 	tenant_id uuid not null,
 	id uuid not null,
-	operation_id uuid not null,
 	dry_run boolean not null,
 	source text,
 	total integer not null,

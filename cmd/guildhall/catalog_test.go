@@ -278,3 +278,51 @@ func TestProductsAreFilteredAndSorted(t *testing.T) {
 	ann.get("/v1/products?attribute=Color").want(422)
 	ann.get("/v1/products?sort=color").want(422)
 }
+
+func TestProductsAreExportedAndImported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("Acme")
+	for i := range 30 {
+		ann.post("/v1/products", m{"name": fmt.Sprint("Product ", i), "price": m{"amount": 100 + i}, "sku": fmt.Sprint("SKU-", i), "description": "a \"b\",\nc"}).want(201)
+	}
+	read := func(c *client, file, query string) *reply {
+		o := c.post("/v1/products/imports"+query, file, "Content-Type: text/csv").want(202)
+		w.settle()
+		if done := c.get("/v1/operations/" + o.str("id")).want(200); done.str("status") != "done" || done.str("result_url") != o.str("result_url") {
+			t.Fatalf("the operation is %s", done.body)
+		}
+		return c.get(o.str("result_url")).want(200)
+	}
+	file := ann.get("/v1/products/export").want(200)
+	if file.header("Content-Type") != "text/csv; charset=utf-8" {
+		t.Errorf("exported as %s", file.header("Content-Type"))
+	}
+	before := string(ann.get("/v1/products?limit=200").want(200).body)
+	if got := read(ann, string(file.body), ""); got.num("unchanged") != 30 || got.num("total") != 30 || got.num("failed") != 0 {
+		t.Errorf("read in again: %s", got.body)
+	}
+	if after := string(ann.get("/v1/products?limit=200").want(200).body); after != before {
+		t.Error("an import of what was exported changed it")
+	}
+	bob := w.person("bob").organization("Other")
+	if got := read(bob, string(file.body), "?dry_run=true"); got.num("created") != 30 || bob.get("/v1/products").want(200).len("data") != 0 {
+		t.Errorf("a dry run: %s", got.body)
+	}
+	if got := read(bob, string(file.body), ""); got.num("created") != 30 {
+		t.Errorf("elsewhere: %s", got.body)
+	}
+	if copied := bob.get("/v1/products/export").want(200); string(copied.body) != string(file.body) {
+		t.Errorf("elsewhere it is %s", copied.body)
+	}
+	got := read(ann, "sku,price\nsku-1,7.00\nSKU-2,seven\n", "")
+	if got.num("updated") != 1 || got.num("failed") != 1 || got.num("errors.0.line") != 3 || got.str("errors.0.column") != "price" {
+		t.Errorf("one good, one bad: %s", got.body)
+	}
+	if e := ann.get("/v1/events?type=product.updated").want(200); e.str("data.0.actor.id") != ann.user || e.num("data.0.previous.price.amount") != 101 {
+		t.Errorf("the log says %s", e.body)
+	}
+	ann.post("/v1/products/imports", "colour\nred\n", "Content-Type: text/csv").want(422)
+	ann.post("/v1/products/imports", strings.Repeat("x", 5<<20+1), "Content-Type: text/csv").want(413)
+	bob.get("/v1/product-imports/" + got.str("id")).want(404)
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
+	"github.com/guildhall-dev/guildhall/operation"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -53,11 +54,13 @@ func (f *Feature) Module() module.Module {
 			f.categoryOperations(r)
 			f.priceListOperations(r)
 			f.collectionOperations(r)
+			f.importOperations(r)
 			f.storefrontOperations(r)
 		},
 		Events: []*event.Type{Created.Type, Updated.Type, Deleted.Type, CategoryCreated.Type, CategoryUpdated.Type, CategoryDeleted.Type,
 			PriceListCreated.Type, PriceListUpdated.Type, PriceListDeleted.Type, PriceListPriced.Type,
-			CollectionCreated.Type, CollectionUpdated.Type, CollectionDeleted.Type},
+			CollectionCreated.Type, CollectionUpdated.Type, CollectionDeleted.Type, importStarted.Type},
+		Jobs: []jobs.Definition{operation.Work(importOperation, f.runImport)},
 	}
 }
 

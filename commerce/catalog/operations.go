@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"reflect"
+	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/commerce"
@@ -312,6 +313,8 @@ func (f *Feature) change(ctx context.Context, tx *tenant.Tx, was Product, set fu
 	for _, v := range now.Variants {
 		now.StockQuantity += v.StockQuantity
 	}
+	keepTime(&now.PublishAt, was.PublishAt)
+	keepTime(&now.UnpublishAt, was.UnpublishAt)
 	if reflect.DeepEqual(was, now) {
 		return was, nil
 	}
@@ -344,4 +347,11 @@ func (f *Feature) remove(ctx context.Context, tx *tenant.Tx, in *productMatch) (
 	}
 	p.Version, p.UpdatedAt = p.Version+1, tx.Now()
 	return api.None{}, Deleted.Emit(ctx, tx, p)
+}
+
+// keepTime leaves a time as it was if it is the same one, in whatever zone.
+func keepTime(now **time.Time, was *time.Time) {
+	if *now != nil && was != nil && (*now).Equal(*was) {
+		*now = was
+	}
 }

@@ -204,6 +204,8 @@ func (f *Feature) patchPriceList(ctx context.Context, tx *tenant.Tx, in *patchPr
 	if err := now.tidy(); err != nil {
 		return was, err
 	}
+	keepTime(&now.StartsAt, was.StartsAt)
+	keepTime(&now.EndsAt, was.EndsAt)
 	if reflect.DeepEqual(was, now) {
 		return was, nil
 	}

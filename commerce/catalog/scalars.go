@@ -177,7 +177,7 @@ func cleanTags(tags []string) ([]string, error) {
 // checkURL takes absolute web addresses only.
 func checkURL(pointer, text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(text) > 2048 {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(text) > 2048 || strings.ContainsFunc(text, unicode.IsSpace) {
 		return fault.Invalidf(pointer, "expected a web address that begins with https:// or http://")
 	}
 	return nil
