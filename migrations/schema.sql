@@ -932,6 +932,31 @@ create policy tenant on categories to guildhall_app using (tenant_id = (( SELECT
 grant delete, insert, select, update on categories to guildhall_app;
 comment on table categories is 'commerce/catalog: the tree of categories; whoever moves one holds a lock on the organisation''s tree, so that no cycle appears';
 
+create table collections (
+	tenant_id uuid not null,
+	id uuid not null,
+	slug text not null,
+	name text not null,
+	description text not null default ''::text,
+	image_url text,
+	rule jsonb not null,
+	sort text not null,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint collections_pkey PRIMARY KEY (tenant_id, id),
+	constraint collection_slug_taken UNIQUE (tenant_id, slug),
+	constraint collection_description_length CHECK (length(description) <= 5000),
+	constraint collection_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint collection_slug_form CHECK (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text AND length(slug) <= 100),
+	constraint collection_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table collections enable row level security;
+alter table collections force row level security;
+create policy tenant on collections to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on collections to guildhall_app;
+comment on table collections is 'commerce/catalog: products chosen by a rule, which is the filter of a list; nothing is stored of what it matches';
+
 create table comment_reactions (
 	tenant_id uuid not null,
 	comment_id uuid not null,
@@ -1947,6 +1972,33 @@ alter table price_lists force row level security;
 create policy tenant on price_lists to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on price_lists to guildhall_app;
 comment on table price_lists is 'commerce/catalog: other prices: in another currency, for a group of customers, for a time; of those that apply the greatest priority counts, then the least amount';
+
+create table product_imports (
+	tenant_id uuid not null,
+	id uuid not null,
+	operation_id uuid not null,
+	dry_run boolean not null,
+	source text,
+	total integer not null,
+	done integer not null default 0,
+	created integer not null default 0,
+	updated integer not null default 0,
+	unchanged integer not null default 0,
+	failed integer not null default 0,
+	errors jsonb not null default '[]'::jsonb,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	finished_at timestamp with time zone,
+	constraint product_imports_pkey PRIMARY KEY (tenant_id, id),
+	constraint product_import_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX product_imports_created ON product_imports USING btree (tenant_id, created_at);
+alter table product_imports enable row level security;
+alter table product_imports force row level security;
+create policy tenant on product_imports to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on product_imports to guildhall_app;
+comment on table product_imports is 'commerce/catalog: files of products that are read in; counts move in the transaction of the products that they count; source goes when all of it is through';
 
 create table product_variants (
 	tenant_id uuid not null,

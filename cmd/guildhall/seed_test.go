@@ -34,6 +34,10 @@ func seedOrganization(w *world, name string) seeded {
 	for kind, v := range seedWork(owner, project) {
 		s.ids[kind] = v
 	}
+	for kind, v := range seedCatalog(owner) {
+		s.ids[kind] = v
+	}
+	s.ids["product_import"] = strings.TrimPrefix(owner.post("/v1/products/imports", "name,price\nMug,9.90\n").want(202).str("result_url"), "/v1/product-imports/")
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
 	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
@@ -78,6 +82,15 @@ func seedWork(c *client, project string) map[string]string {
 	comment := c.post("/v1/tasks/"+task+"/comments", m{"body": "A comment"}).want(201).str("id")
 	label := c.get("/v1/labels?project_id=" + project).want(200).str("data.0.id")
 	return map[string]string{"project": project, "task": task, "comment": comment, "label": label}
+}
+
+// seedCatalog makes a product in a category, a price list and a collection.
+func seedCatalog(c *client) map[string]string {
+	category := c.post("/v1/categories", m{"name": "Shirts"}).want(201).str("id")
+	product := c.post("/v1/products", m{"name": "Shirt", "status": "active", "price": m{"amount": 4900}, "category_id": category}).want(201)
+	list := c.post("/v1/price-lists", m{"name": "Wholesale", "currency": "EUR"}).want(201).str("id")
+	collection := c.post("/v1/collections", m{"name": "Shirts", "rule": m{"category": "shirts"}}).want(201).str("id")
+	return map[string]string{"category": category, "product": product.str("id"), "variant": product.str("variants.0.id"), "price_list": list, "collection": collection}
 }
 
 // seedPrivate makes the same in a project that only its owner sees.

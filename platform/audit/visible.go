@@ -16,6 +16,7 @@ var also = map[string][]string{
 	"plugins.read":      {"plugin_installation"},
 	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
 	"storefront.manage": {"storefront_key"},
+	"products.read":     {"category", "price_list", "collection"},
 }
 
 // subjects lists the kinds of subjects about which the caller may be told:
