@@ -6,6 +6,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/inventory"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
@@ -97,6 +98,7 @@ func newFeatures(d deps) (f features, err error) {
 		hooks.Module(),
 		received.Module(),
 		f.integrations.Module(),
+		inventory.New().Module(),
 	}
 	return f, nil
 }

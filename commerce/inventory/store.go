@@ -81,7 +81,7 @@ const (
 	// under the lock, and takes all or nothing: for each variant the best
 	// location that has the whole quantity, else the best ones after each other.
 	// It checks for a reservation of the order itself, because lookAhead may
-	// have waited for the one that made it.
+	// have waited for the one that made it, and forgets what expired.
 	reserve = `with wanted as (
 		select w.variant_id, w.quantity from unnest($2::uuid[], $3::int[]) as w (variant_id, quantity)
 		join product_variants v on v.tenant_id = $1 and v.id = w.variant_id and v.track_stock
@@ -113,6 +113,9 @@ const (
 		select $1, $4, t.variant_id, t.location_id, t.quantity, $5::timestamptz from taken t
 		on conflict (tenant_id, order_id, variant_id, location_id) do update
 			set quantity = excluded.quantity, expires_at = excluded.expires_at, created_at = now()
+	), forgotten as (
+		delete from stock_reservations r where r.tenant_id = $1 and r.order_id = $4 and r.quantity = 0 and exists (select from taken)
+		and not exists (select from taken t where t.variant_id = r.variant_id and t.location_id = r.location_id)
 	)
 	select l.variant_id, v.product_id, l.location_id, l.on_hand, l.reserved, l.available, l.backorder_limit, l.shortfall,
 		l.low_stock_threshold, l.version, l.updated_at, l.quantity
