@@ -8,6 +8,7 @@ import (
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/commerce/catalog"
 	"github.com/guildhall-dev/guildhall/commerce/customers"
+	"github.com/guildhall-dev/guildhall/commerce/inventory"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
@@ -95,6 +96,7 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	f.shoppers = shops.Identify
+	stock := inventory.New()
 	f.modules = []module.Module{
 		f.identity.Module(),
 		f.organizations.Module(),
@@ -108,7 +110,8 @@ func newFeatures(d deps) (f features, err error) {
 		received.Module(),
 		f.integrations.Module(),
 		shops.Module(),
-		catalog.New(catalog.Deps{Queue: d.Queue}).Module(),
+		catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock}).Module(),
+		stock.Module(),
 	}
 	return f, nil
 }

@@ -17,6 +17,7 @@ var also = map[string][]string{
 	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
 	"storefront.manage": {"storefront_key"},
 	"products.read":     {"category", "price_list", "collection"},
+	"inventory.read":    {"stock", "stock_location", "stock_movement"},
 }
 
 // subjects lists the kinds of subjects about which the caller may be told:
