@@ -202,7 +202,7 @@ func (h *Host) decide(ctx context.Context, s subscriber, req *pluginpb.DecideReq
 	err := h.call(ctx, s.Installation, callOptions{point: req.Hook, deadline: s.hook.Deadline(), readOnly: true, actor: callerOf(ctx), brittle: true},
 		func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
 			req.Call = c
-			if res, err = p.Decide(ctx, req); err == nil && len(res.Decisions) != 0 && len(res.Decisions) != len(req.Items) {
+			if res, err = p.Decide(ctx, req); err == nil && len(res.Decisions) != len(req.Items) {
 				err = errors.New("the plugin answered with another number of decisions than it was asked for")
 			}
 			return err

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
@@ -75,7 +79,6 @@ const (
 
 const (
 	heardAtOnce  = 50
-	hearDeadline = 20 * time.Second
 	hearLease    = 30 // seconds
 	hearSlice    = 20 * time.Second
 	mostAttempts = 16
@@ -280,10 +283,13 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 	if i == nil { // suspended, or its version may not run
 		return false, time.Minute, nil
 	}
-	rows, err := tenant.List[queuedEvent](ctx, db.View(s), selectQueued, s.Organization, installation, heardAtOnce)
+	pace := &h.allowanceOf(installation).pace
+	rows, err := tenant.List[queuedEvent](ctx, db.View(s), selectQueued, s.Organization, installation, pace.most())
 	if err != nil || len(rows) == 0 {
 		return false, 0, err
 	}
+	// What other processes found out stands in the attempts.
+	rows = rows[:min(len(rows), max(1, heardAtOnce>>min(rows[0].Attempts, 8)))]
 	// What was granted when the event happened may have been taken back, and a
 	// project become private.
 	granted := slices.DeleteFunc(slices.Clone(rows), func(r queuedEvent) bool {
@@ -305,7 +311,7 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 		req.Events = append(req.Events, raw)
 	}
 	var res *pluginpb.HearResponse
-	callErr := h.call(ctx, i, callOptions{point: "events", deadline: hearDeadline, actor: s.Actor}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
+	callErr := h.call(ctx, i, callOptions{point: "events", deadline: h.Restart.Hear, actor: s.Actor}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
 		req.Call = c
 		if res, err = p.Hear(ctx, req); err == nil && (res.Done < 0 || int(res.Done) > len(rows)) {
 			err = errors.New("the plugin says that it is done with another number of events than it heard")
@@ -315,6 +321,7 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 	if ctx.Err() != nil {
 		return false, 0, ctx.Err()
 	}
+	pace.learn(len(rows), callErr)
 	if err := h.noteHeard(ctx, db, s, installation, fence, rows, res, callErr); err != nil {
 		return false, 0, err
 	}
@@ -339,8 +346,24 @@ func (h *Host) forget(ctx context.Context, db *tenant.DB, s tenant.Scope, instal
 	})
 }
 
+// pace is how many events an installation hears at once. Those of a call that took
+// too long are all told again, so it hears fewer the next time, and at last one.
+type pace struct{ less atomic.Int32 } // than heardAtOnce
+
+func (p *pace) most() int { return heardAtOnce - int(p.less.Load()) }
+
+func (p *pace) learn(told int, err error) {
+	switch {
+	case status.Code(errors.Unwrap(err)) == codes.DeadlineExceeded:
+		p.less.Store(int32(heardAtOnce - max(1, told/2)))
+	case err == nil && told >= p.most(): // there may be more, and it kept up
+		p.less.Store(int32(heardAtOnce - min(heardAtOnce, 2*told)))
+	}
+}
+
 // noteHeard deletes what is done, and puts off the first event that is not: what
-// follows of its subject waits with it, the rest goes on.
+// follows of its subject waits with it, the rest goes on. What the plugin had no
+// time for was not tried, and is due as before.
 func (h *Host) noteHeard(ctx context.Context, db *tenant.DB, s tenant.Scope, installation id.ID, fence int64, rows []queuedEvent, res *pluginpb.HearResponse, callErr error) error {
 	done, reason := 0, ""
 	switch {
@@ -367,7 +390,8 @@ func (h *Host) noteHeard(ctx context.Context, db *tenant.DB, s tenant.Scope, ins
 		if done > 0 {
 			tx.Queue(deleteQueued, s.Organization, installation, positions)
 		}
-		if done < len(rows) {
+		untried := callErr == nil && done > 0 && res.Error == ""
+		if done < len(rows) && !untried {
 			late := rows[done]
 			var e *CallError
 			final := late.Attempts+1 >= mostAttempts || errors.As(callErr, &e) && e.Final

@@ -34,11 +34,13 @@ type Restart struct {
 	Most   int           // 5: so many ends within Window are a quarantine
 	Ping   time.Duration // 10 s: between health checks, of which two in a row may not fail
 	CPU    time.Duration // 10 s: over which a process's use of the processor is averaged
+	Hear   time.Duration // 20 s: for the events that it is told of at once
 }
 
 func (r *Restart) complete() {
 	for d, standard := range map[*time.Duration]time.Duration{
 		&r.First: time.Second, &r.Last: 5 * time.Minute, &r.Window: 10 * time.Minute, &r.Ping: 10 * time.Second, &r.CPU: 10 * time.Second,
+		&r.Hear: 20 * time.Second,
 	} {
 		if *d == 0 {
 			*d = standard

@@ -42,6 +42,7 @@ type allowance struct {
 	tasks   *rate.Limiter
 	denials *rate.Limiter
 	work    chan struct{} // places for tasks and schedules at the same time
+	pace    pace
 }
 
 func (h *Host) allowanceOf(i id.ID) *allowance {

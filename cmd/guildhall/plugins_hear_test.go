@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/guildhall-dev/guildhall/tenant/tenanttest"
 )
 
 // settleUntil runs what is due until the condition holds; what is to be tried
@@ -147,4 +149,37 @@ func TestPluginHearsWhatWasWhileItWasSuspended(t *testing.T) {
 	}
 	o.patch(o.path(), m{"status": "active"}).want(200)
 	w.settleUntil("it has heard both", func() bool { _, done := w.heard(task); return len(done) == 2 && slices.IsSorted(done) })
+}
+
+// A listener that needs more time for its events than one call has hears each of them
+// once; one that answers too late, at last each by itself.
+func TestPluginSlowListenerComesToAnEnd(t *testing.T) {
+	t.Parallel()
+	slow := quick
+	slow.Hear = 2 * time.Second
+	w := startWorldWith(t, tenanttest.New(t), options{restart: slow}, "GUILDHALL_DATA_DIR="+t.TempDir(), "GUILDHALL_RATE_LIMIT=off")
+	w.addPlugin(probeBundle(t, "1.0.0", nil))
+	o := w.tenant("ann", true)
+	waiting := func() int64 { return w.sql(`select count(*) as n from plugin_queue`)[0]["n"].(int64) }
+	for n := range 40 {
+		o.post("/v1/projects/"+o.project+"/tasks", m{"title": fmt.Sprint("slow ", n)}).want(201)
+	}
+	w.settleUntil("all is heard", func() bool { return waiting() == 0 })
+	times, _ := w.heard("")
+	for e, n := range times {
+		if n != "1" {
+			t.Errorf("%s was heard %s times", e, n)
+		}
+	}
+	if len(times) != 40 {
+		t.Errorf("%d events were heard", len(times))
+	}
+	w.sql(`delete from plugin_values`)
+	for n := range 4 {
+		o.post("/v1/projects/"+o.project+"/tasks", m{"title": fmt.Sprint("late ", n)}).want(201)
+	}
+	w.settleUntil("all is heard in the end", func() bool { return waiting() == 0 })
+	if times, _ := w.heard(""); len(times) != 4 {
+		t.Errorf("%d events were heard", len(times))
+	}
 }
