@@ -125,9 +125,8 @@ func (h *Host) fanOut(ctx context.Context, tx *tenant.Tx, events []event.Event) 
 	var wake []id.ID
 	for n := range rows {
 		i := &rows[n]
-		if err := h.complete(i); err != nil {
-			h.Log.ErrorContext(ctx, "an installation cannot hear events", "installation_id", i.ID.String(), "error", err)
-			continue
+		if err := h.describe(i); err != nil {
+			return err // the events are kept, and tried again
 		}
 		before := len(to)
 		for _, e := range events {

@@ -59,9 +59,20 @@ type hostServer struct {
 	process slot
 }
 
-// grant returns what the call is allowed by. A call without a good grant names
-// no organisation whose audit log could hold it, so it is logged here.
+// grant is known for all calls but those to the log. A check of the settings of an
+// installation that does not run has nothing yet; no audit log tells of that, since
+// nobody withheld anything.
 func (s *hostServer) grant(ctx context.Context) (*grant, error) {
+	g, err := s.known(ctx)
+	if err == nil && g.check && g.granted == nil {
+		return nil, status.Error(codes.PermissionDenied, "nothing is granted while the settings of a plugin are checked that does not run in the organisation")
+	}
+	return g, err
+}
+
+// known returns what the call is allowed by. A call without a good grant names
+// no organisation whose audit log could hold it, so it is logged here.
+func (s *hostServer) known(ctx context.Context) (*grant, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	var g *grant
 	if tokens := md.Get("guildhall-grant"); len(tokens) == 1 {
@@ -237,7 +248,7 @@ func (s *hostServer) Fetch(ctx context.Context, in *pluginpb.FetchRequest) (*plu
 	if in.TimeoutSeconds > 0 {
 		wait = time.Duration(in.TimeoutSeconds) * time.Second
 	}
-	if a, err := s.host.load(ctx, g.Organization); err != nil || a.find(g.ID) == nil || !a.find(g.ID).reaches(u) {
+	if a, err := s.host.load(ctx, g.Organization); err != nil || a.find(g.ID) == nil || !g.asNow(a.find(g.ID)).reaches(u) {
 		return nil, s.denied(ctx, g, "fetch "+u.Host, "the organisation does not run this plugin any more, or took the grant back")
 	}
 	ctx, cancel := context.WithDeadline(ctx, earlier(time.Now().Add(wait), g.until))
@@ -266,6 +277,17 @@ func (s *hostServer) Fetch(ctx context.Context, in *pluginpb.FetchRequest) (*plu
 	return out, nil
 }
 
+// asNow is the installation with what is granted now. A check is about other
+// settings than those, and about another version perhaps.
+func (g *grant) asNow(now *Installation) *Installation {
+	if !g.check {
+		return now
+	}
+	probe := *g.Installation
+	probe.granted = now.granted
+	return &probe
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -275,7 +297,7 @@ func earlier(a, b time.Time) time.Time {
 
 // Log implements pluginpb.HostServer.
 func (s *hostServer) Log(ctx context.Context, in *pluginpb.LogRequest) (*pluginpb.LogResponse, error) {
-	g, err := s.grant(ctx)
+	g, err := s.known(ctx)
 	if err != nil {
 		return nil, err
 	}
