@@ -75,9 +75,12 @@ func (h *Host) start(ctx context.Context, s slot) (_ *launch.Process, err error)
 		return nil, fmt.Errorf("%w: %w", errHere, err)
 	}
 	m := b.Manifest
+	server := newHostServer(h, s)
 	proc, err := launch.Start(ctx, launch.Spec{
 		Name: s.plugin, Version: s.version, Command: cmd, UID: uid, Confine: h.Confine, TLS: m.Runtime.TLS == bundle.TLSAuto,
-		Host: &hostServer{host: h, process: s}, HostOptions: []grpc.ServerOption{grpc.MaxConcurrentStreams(64), grpc.MaxRecvMsgSize(mostMessage), grpc.UnaryInterceptor(h.safely)},
+		Host: server, HostOptions: []grpc.ServerOption{
+			grpc.MaxConcurrentStreams(mostCalls), grpc.MaxRecvMsgSize(mostMessage), grpc.InTapHandle(server.admit), grpc.UnaryInterceptor(h.safely),
+		},
 		Limits: launch.Limits{MemoryBytes: int64(m.Limits.MemoryMB) << 20, Processes: m.Limits.Processes, CPUPercent: m.Limits.CPUPercent, CPUWindow: h.Restart.CPU},
 		Output: h.printed(ctx, s.key),
 		Log:    h.Log,

@@ -186,6 +186,7 @@ func (p *Process) run(env []string, shake *io.PipeWriter) error {
 	pumps.Go(func() { pumpStdout(outR, p.output.stream("stdout"), shake) })
 	pumps.Go(func() { pumpStderr(errR, p.output.stream("stderr")) })
 	go p.watch()
+	go p.watchFolder()
 	p.mu.Lock()
 	late := p.reason != nil
 	p.mu.Unlock()
