@@ -43,7 +43,11 @@ func (f *Feature) complete(ctx context.Context, organization id.ID, r row, vs ve
 	if err != nil {
 		return i, err
 	}
-	i.Update = &PluginUpdate{Version: t.Version, NewGrants: missing(next, i.Grants)}
+	now, err := v.manifest()
+	if err != nil {
+		return i, err
+	}
+	i.Update = &PluginUpdate{Version: t.Version, NewGrants: missing(next, standing(now, next, i.Grants))}
 	return i, nil
 }
 
