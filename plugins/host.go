@@ -69,6 +69,7 @@ type Host struct {
 	stats     *otter.Cache[statKey, *stat]
 	grants    grants
 	accounts  accounts
+	places    places
 	starts    chan struct{} // places for those that start
 	// catalogued is a digest of what may run, as it was last seen; each look makes a
 	// new one where it differs.
@@ -90,6 +91,7 @@ func New(d Deps) *Host {
 		stats:     otter.Must(&otter.Options[statKey, *stat]{MaximumSize: 20_000}),
 		grants:    grants{issued: map[string]*grant{}},
 		accounts:  accounts{of: map[int]bool{}},
+		places:    places{taken: map[string]int{}},
 		starts:    make(chan struct{}, startsAtOnce),
 	}
 	h.pool = newPool(h)

@@ -30,7 +30,7 @@ const (
 		from unnest($2::uuid[], $3::uuid[], $4::date[], $5::text[], $6::text[]) with ordinality as u (installation_id, event_id, day, event_type, subject, n)
 		order by u.n`
 	wakeQueues = `insert into plugin_dispatch as d (tenant_id, installation_id, due_at) select $1, u.id, now() from unnest($2::uuid[]) as u (id) order by u.id
-		on conflict on constraint plugin_dispatch_pkey do update set due_at = least(d.due_at, now())`
+		on conflict on constraint plugin_dispatch_pkey do update set due_at = least(d.due_at, greatest(now(), d.rest_until))`
 
 	leaseQueue = `update plugin_dispatch set lease_until = now() + make_interval(secs => $3), fence = fence + 1
 		where tenant_id = $1 and installation_id = $2 and due_at <= now() and (lease_until is null or lease_until <= now()) returning fence`
@@ -56,7 +56,7 @@ const (
 
 	// The queue of an installation that is not active rests until it is. An event
 	// behind one of its subject that waits is due when that one is.
-	releaseQueue = `update plugin_dispatch d set lease_until = null, due_at = case
+	releaseQueue = `update plugin_dispatch d set lease_until = null, rest_until = now() + make_interval(secs => $4), due_at = case
 			when exists (select from plugin_installations i where i.tenant_id = $1 and i.id = $2 and i.status = 'active')
 			then greatest(coalesce((select min(q.due_at) from plugin_queue q where q.tenant_id = $1 and q.installation_id = $2 and q.failed_at is null
 					and not exists (select from plugin_queue b where b.tenant_id = q.tenant_id and b.installation_id = q.installation_id and b.subject = q.subject
@@ -72,7 +72,8 @@ const (
 		join plugin_versions v on v.plugin_id = i.plugin_id and v.version = i.plugin_version
 		where o.tenant_id = $1 and o.deleted_at is null order by i.id`
 
-	purgeQueue = `select purge_plugin_queue($1, $2)`
+	purgeQueue   = `select purge_plugin_queue($1, $2)`
+	purgeEmitted = `select purge_plugin_emitted($1)`
 
 	nudgeQueues = `select tenant_id, installation_id from nudge_plugin_queues($1)`
 )
@@ -232,8 +233,19 @@ type queuedEvent struct {
 // a lease: no transaction is open while the plugin works, and no second job
 // tells it of the same events meanwhile.
 func (h *Host) workQueue(ctx context.Context, db *tenant.DB, s tenant.Scope, a hearArgs) error {
+	known, err := h.activeIn(ctx, s.Organization, 0)
+	if err != nil {
+		return err
+	}
+	if i := known.find(a.Installation); i != nil {
+		leave, ok := h.places.enter(i.PluginID)
+		if !ok {
+			return nil // it stays due, and the nudge comes back; jobs that wait would pile up
+		}
+		defer leave()
+	}
 	var fence int64
-	err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+	err = db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
 		fence, err = tenant.Value[int64](ctx, tx, leaseQueue, s.Organization, a.Installation, hearLease)
 		return err
 	})
@@ -412,11 +424,16 @@ func restOf(callErr error, attempts int) time.Duration {
 // that a plugin could not hear.
 const keepDays = 30
 
+const purgeBatch = 5000
+
 func (h *Host) purge(ctx context.Context, db *tenant.DB) error {
-	for {
-		n, err := tenant.Value[int64](ctx, db.Global(), purgeQueue, keepDays, 5000)
-		if err != nil || n < 5000 {
-			return err
+	for _, old := range [][]any{{purgeQueue, keepDays, purgeBatch}, {purgeEmitted, purgeBatch}} {
+		for n := int64(purgeBatch); n == purgeBatch; {
+			var err error
+			if n, err = tenant.Value[int64](ctx, db.Global(), old[0].(string), old[1:]...); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
