@@ -183,3 +183,29 @@ func TestPluginSlowListenerComesToAnEnd(t *testing.T) {
 		t.Errorf("%d events were heard", len(times))
 	}
 }
+
+// What happens does not wake the queue of a plugin that rests; an admin does.
+func TestPluginQueueThatRestsIsNotWoken(t *testing.T) {
+	t.Parallel()
+	w := quickWorld(t, 0)
+	w.addPlugin(probeBundle(t, "1.0.0", nil))
+	o := w.tenant("ann", true)
+	add := func() { o.post("/v1/projects/"+o.project+"/tasks", m{"title": "t"}).want(201) }
+	add()
+	w.settle()
+	w.sql(`update plugin_dispatch set due_at = now() + interval '1 hour', rest_until = now() + interval '1 hour'`)
+	add()
+	w.settle()
+	if n := w.sql(`select count(*) as n from plugin_dispatch where due_at > now() + interval '30 minutes'`)[0]["n"]; n != int64(1) {
+		t.Error("the next event woke it")
+	}
+	o.post(o.path()+"/events/retry", nil).want(200)
+	w.settleUntil("all is heard", func() bool { return w.sql(`select count(*) as n from plugin_queue`)[0]["n"] == int64(0) })
+
+	// Notes of what was emitted are kept as long as they are of use.
+	w.sql(`insert into plugin_emitted (tenant_id, installation_id, key_hash, event_id, emitted_at)
+		select tenant_id, id, convert_to(n::text, 'UTF8'), id, now() - n * interval '71 hours' from plugin_installations, generate_series(1, 2) n`)
+	if n := w.sql(`select purge_plugin_emitted(100) as n`)[0]["n"]; n != int64(1) {
+		t.Errorf("%v of two notes went", n)
+	}
+}

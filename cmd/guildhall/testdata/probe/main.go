@@ -315,6 +315,9 @@ func check(_ context.Context, c *sdk.Call) ([]sdk.SettingsError, error) {
 	if err := c.Settings(&s); err != nil {
 		return nil, err
 	}
+	if s.Secret == "exit" {
+		os.Exit(3)
+	}
 	if s.Secret == "wrong" {
 		return []sdk.SettingsError{{Pointer: "/secret", Message: "is not accepted by anybody"}}, nil
 	}
