@@ -178,7 +178,7 @@ func TestPluginSlowListenerComesToAnEnd(t *testing.T) {
 	}
 	w.sql(`delete from plugin_values`)
 	for n := range 4 {
-		o.post("/v1/projects/"+o.project+"/tasks", m{"title": fmt.Sprint("late ", n)}).want(201)
+		o.post("/v1/projects/"+o.project+"/tasks", m{"title": fmt.Sprint("tardy ", n)}).want(201)
 	}
 	w.settleUntil("all is heard in the end", func() bool { return waiting() == 0 })
 	if times, _ := w.heard(""); len(times) != 4 {

@@ -150,7 +150,7 @@ func hear(ctx context.Context, c *sdk.Call, e sdk.Event) error {
 	switch {
 	case strings.Contains(d.Title, "slow"):
 		time.Sleep(100 * time.Millisecond)
-	case strings.Contains(d.Title, "late"): // and not in time if two come at once
+	case strings.Contains(d.Title, "tardy"): // and not in time if two come at once
 		time.Sleep(1200 * time.Millisecond)
 	case strings.Contains(d.Title, "final"):
 		return sdk.Finalf("never")
