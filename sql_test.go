@@ -45,6 +45,7 @@ var crossTenant = map[string]string{
 	"plugin_installations_id":     "which organisation an installation belongs to (plugin_installation_by_id)",
 	"plugin_installations_plugin": "which organisations run a plugin (plugin_installations_of)",
 	"plugin_dispatch_due":         "which queue of any organisation is due (nudge_plugin_queues)",
+	"plugin_emitted_at":           "which notes are of no use any more (purge_plugin_emitted)",
 	"plugin_queue_day":            "what waited too long (purge_plugin_queue)",
 	"plugin_schedules_next":       "which schedule of any organisation is due (claim_plugin_schedules)",
 	"inbound_sources_id":          "which organisation a source of webhooks belongs to (inbound_source_by_id)",

@@ -631,6 +631,27 @@ alter function purge_organization_log(integer) owner to guildhall_platform;
 revoke execute on function purge_organization_log(integer) from public;
 grant execute on function purge_organization_log(integer) to guildhall_worker;
 
+CREATE OR REPLACE FUNCTION guildhall.purge_plugin_emitted(batch integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+declare
+	gone bigint;
+begin
+	with old as (
+		select e.tenant_id, e.installation_id, e.key_hash from plugin_emitted e where e.emitted_at < now() - interval '72 hours' limit batch
+	)
+	delete from plugin_emitted e using old where e.tenant_id = old.tenant_id and e.installation_id = old.installation_id and e.key_hash = old.key_hash
+		and e.emitted_at < now() - interval '72 hours';
+	get diagnostics gone = row_count;
+	return gone;
+end $function$;
+alter function purge_plugin_emitted(integer) owner to guildhall_platform;
+revoke execute on function purge_plugin_emitted(integer) from public;
+grant execute on function purge_plugin_emitted(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.purge_plugin_queue(keep_days integer, batch integer)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -1745,6 +1766,7 @@ create table plugin_dispatch (
 	nudged_at timestamp with time zone,
 	lease_until timestamp with time zone,
 	fence bigint not null default 0,
+	rest_until timestamp with time zone,
 	constraint plugin_dispatch_pkey PRIMARY KEY (tenant_id, installation_id),
 	constraint plugin_dispatch_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
 );
@@ -1766,10 +1788,13 @@ create table plugin_emitted (
 	constraint plugin_emitted_pkey PRIMARY KEY (tenant_id, installation_id, key_hash),
 	constraint plugin_emitted_installation FOREIGN KEY (tenant_id, installation_id) REFERENCES plugin_installations(tenant_id, id) ON DELETE CASCADE
 );
+CREATE INDEX plugin_emitted_at ON plugin_emitted USING btree (emitted_at);
 alter table plugin_emitted enable row level security;
 alter table plugin_emitted force row level security;
+create policy platform on plugin_emitted to guildhall_platform using (true) with check (true);
 create policy tenant on plugin_emitted to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on plugin_emitted to guildhall_app;
+grant delete, select on plugin_emitted to guildhall_platform;
 comment on table plugin_emitted is 'plugins: which event a key of a plugin emitted already, for 72 hours';
 
 create table plugin_installations (

@@ -56,7 +56,7 @@ func (p *pool) pastOf(k key, now time.Time) *history {
 func (p *pool) slotOf(k key, of id.ID) slot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := (slot{k, of}); p.isApart(s) {
+	if s := (slot{key: k, apart: of}); p.isApart(s) {
 		return s
 	}
 	return slot{key: k}
@@ -80,10 +80,11 @@ func (p *pool) ends(k key, of id.ID) int {
 
 // suspects are who may be behind the end of the process. What is over a limit, or
 // does not answer, may have been left behind by any call of late; a sudden end is
-// the doing of a call that was on its way, or that was given up.
-func (r *runner) suspects(err error, now time.Time) []id.ID {
+// the doing of a call that was on its way, or that was given up. Unnamed says that
+// there was one for no installation.
+func (r *runner) suspects(err error, now time.Time) (_ []id.ID, unnamed bool) {
 	if !r.slot.apart.IsZero() {
-		return []id.ID{r.slot.apart}
+		return []id.ID{r.slot.apart}, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,6 +93,7 @@ func (r *runner) suspects(err error, now time.Time) []id.ID {
 	for of, u := range r.uses {
 		switch {
 		case of.IsZero():
+			unnamed = unnamed || u.calls > 0 || u.cut || u.late
 		case u.calls > 0 || u.cut || u.late:
 			near = append(near, of)
 		case now.Sub(u.last) < harmTime:
@@ -102,7 +104,7 @@ func (r *runner) suspects(err error, now time.Time) []id.ID {
 		near = append(near, far...)
 	}
 	slices.SortStableFunc(near, func(a, b id.ID) int { return cmp.Compare(r.uses[a].last.UnixNano(), r.uses[b].last.UnixNano()) * -1 })
-	return near[:min(len(near), mostSuspects)]
+	return near[:min(len(near), mostSuspects)], unnamed
 }
 
 // blame notes an end, and returns who did it too often: everybody, or one.
@@ -146,10 +148,15 @@ func (r *runner) fail(ctx context.Context, err error) {
 	// Organisations are told how it ended; its last words may be about any of them
 	// and are in the log.
 	reason, now := launch.Ending(err), time.Now()
-	who := r.suspects(err, now)
+	who, unnamed := r.suspects(err, now)
 	r.set(failed, nil, reason)
-	if errors.Is(err, errHere) {
+	// Every version that organisations have did start before they were moved to it:
+	// one that takes too long is held up by this machine, which others are not.
+	if errors.Is(err, errHere) || errors.Is(err, launch.ErrSlow) {
 		return
+	}
+	if len(who) == 0 && unnamed {
+		return // somebody's doing, but whose is not known
 	}
 	h, k := r.host, r.slot.key
 	words := fmt.Sprintf("it failed %d times in %s, the last time: %s", h.Restart.Most, h.Restart.Window, plain(reason, 300))
@@ -166,7 +173,7 @@ func (r *runner) fail(ctx context.Context, err error) {
 			return
 		}
 		h.pool.forgive(k, one)
-		h.pool.drop(slot{k, one})
+		h.pool.drop(slot{key: k, apart: one})
 	}
 }
 

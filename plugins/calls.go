@@ -49,11 +49,19 @@ const selectManifest = `select manifest from plugin_versions where plugin_id = $
 
 // CheckSettings asks a version of the plugin about settings before they are
 // saved. What it calls meanwhile is allowed by what the installation was granted
-// already: a new one has nothing. A plugin that serves no check accepts what its
-// schema accepts.
+// already and runs with: one that does not run can call nothing but the log. One
+// without a version is not installed yet; its id is the one that it will have. A
+// plugin that serves no check accepts what its schema accepts.
 func (h *Host) CheckSettings(ctx context.Context, i *Installation, version string, settings json.RawMessage) ([]fault.Field, error) {
 	probe := *i
-	probe.Version, probe.Previous, probe.clear = version, nil, settings
+	probe.Version, probe.Previous, probe.clear, probe.trial = version, nil, settings, i.Version == ""
+	a, err := h.load(ctx, i.Organization)
+	if err != nil {
+		return nil, err
+	}
+	if now := a.find(i.ID); now != nil {
+		probe.Grants, probe.granted, probe.Epoch, probe.SettingsVersion = now.Grants, now.granted, now.Epoch, now.SettingsVersion
+	}
 	raw, err := tenant.Value[json.RawMessage](ctx, h.DB.Global(), selectManifest, i.PluginID, version)
 	if err != nil {
 		return nil, fmt.Errorf("plugins: the manifest of %s %s: %w", i.PluginID, version, err)
@@ -61,8 +69,15 @@ func (h *Host) CheckSettings(ctx context.Context, i *Installation, version strin
 	if probe.manifest, err = h.manifestOf(i.PluginID, version, raw); err != nil {
 		return nil, err
 	}
+	if probe.trial {
+		start, cancel := context.WithTimeout(ctx, warmTime)
+		defer cancel()
+		if err := h.pool.warm(start, &probe); err != nil {
+			return nil, err
+		}
+	}
 	var out *pluginpb.CheckSettingsResponse
-	err = h.call(ctx, &probe, callOptions{point: "settings", deadline: checkDeadline, readOnly: true, actor: callerOf(ctx)}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
+	err = h.call(ctx, &probe, callOptions{point: "settings", deadline: checkDeadline, readOnly: true, check: true, actor: callerOf(ctx)}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
 		out, err = p.CheckSettings(ctx, &pluginpb.CheckSettingsRequest{Call: c})
 		return err
 	})

@@ -15,6 +15,7 @@ type grant struct {
 	running  slot         // whose process serves the request
 	actor    tenant.Actor // who caused the request
 	readOnly bool
+	check    bool // of settings that are not saved yet
 	until    time.Time
 	request  string // id of the request that it serves, for the log
 	source   string // address of the client

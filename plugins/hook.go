@@ -198,11 +198,17 @@ type decision struct {
 // what the organisation agreed to for that case.
 func (h *Host) decide(ctx context.Context, s subscriber, req *pluginpb.DecideRequest) ([]decision, error) {
 	out := make([]decision, len(req.Items))
+	if s.stopped {
+		for i := range out {
+			out[i].failed = s.unavailable()
+		}
+		return out, nil
+	}
 	var res *pluginpb.DecideResponse
 	err := h.call(ctx, s.Installation, callOptions{point: req.Hook, deadline: s.hook.Deadline(), readOnly: true, actor: callerOf(ctx), brittle: true},
 		func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
 			req.Call = c
-			if res, err = p.Decide(ctx, req); err == nil && len(res.Decisions) != 0 && len(res.Decisions) != len(req.Items) {
+			if res, err = p.Decide(ctx, req); err == nil && len(res.Decisions) != len(req.Items) {
 				err = errors.New("the plugin answered with another number of decisions than it was asked for")
 			}
 			return err
@@ -238,6 +244,10 @@ func callerOf(ctx context.Context) tenant.Actor {
 
 // unavailable is the answer where a hook refuses on failure.
 func (s subscriber) unavailable() error {
+	name := s.PluginID
+	if s.manifest != nil {
+		name = s.manifest.Name
+	}
 	return fault.New(fault.Unavailable, "plugin_unavailable",
-		"The plugin %s has to agree to this and does not answer. Try again shortly; an admin can suspend the plugin.", s.manifest.Name).With("plugin", s.PluginID)
+		"The plugin %s has to agree to this and does not answer. Try again shortly; an admin can suspend the plugin.", name).With("plugin", s.PluginID)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -68,7 +69,12 @@ type Host struct {
 	stats     *otter.Cache[statKey, *stat]
 	grants    grants
 	accounts  accounts
-	pool      *pool
+	places    places
+	starts    chan struct{} // places for those that start
+	// catalogued is a digest of what may run, as it was last seen; each look makes a
+	// new one where it differs.
+	catalogued atomic.Pointer[[sha256.Size]byte]
+	pool       *pool
 }
 
 // New returns a host that runs nothing yet.
@@ -85,6 +91,8 @@ func New(d Deps) *Host {
 		stats:     otter.Must(&otter.Options[statKey, *stat]{MaximumSize: 20_000}),
 		grants:    grants{issued: map[string]*grant{}},
 		accounts:  accounts{of: map[int]bool{}},
+		places:    places{taken: map[string]int{}},
+		starts:    make(chan struct{}, startsAtOnce),
 	}
 	h.pool = newPool(h)
 	return h
@@ -102,6 +110,7 @@ type callOptions struct {
 	deadline time.Duration
 	actor    tenant.Actor
 	readOnly bool // the grant only reads
+	check    bool // it is about settings that are not saved yet
 	brittle  bool // people wait: after failures in a row it is not tried for a while
 }
 
@@ -145,7 +154,7 @@ func (h *Host) callOn(ctx context.Context, i *Installation, o callOptions, until
 	}
 	defer l.done()
 	token, end := h.grants.issue(&grant{
-		Installation: i, running: l.slot, actor: o.actor, readOnly: o.readOnly, until: until,
+		Installation: i, running: l.slot, actor: o.actor, readOnly: o.readOnly, check: o.check, until: until,
 		request: api.RequestID(ctx), source: api.SourceAddress(ctx),
 	})
 	defer end()
@@ -185,10 +194,12 @@ func (l *lease) explain(point string, err error) error {
 	return e
 }
 
+const warmTime = 8 * time.Second
+
 // Warm starts a version, or finds it running, and waits until it answers; an
 // upgrade asks for it before anybody is moved.
 func (h *Host) Warm(ctx context.Context, plugin, version string) error {
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, warmTime)
 	defer cancel()
-	return h.pool.warm(ctx, key{plugin, version})
+	return h.pool.warm(ctx, &Installation{PluginID: plugin, Version: version})
 }

@@ -34,21 +34,22 @@ type Installation struct {
 	manifest *bundle.Manifest
 	granted  map[string]bool
 	clear    []byte // the settings with their secrets
+	trial    bool   // it is not installed yet, and is asked about its settings
+	stopped  bool   // it does not run: its hooks that refuse on failure do, and that is all
 }
 
 const (
 	installationCols = `i.tenant_id, i.id, i.plugin_id, i.plugin_version, i.previous_version, i.upgraded_at, i.grants, i.settings, i.secrets, i.settings_version, o.epoch, v.manifest`
 
 	// A version that was revoked, or whose signer is not trusted any more, runs for
-	// nobody.
-	fromActive = ` from organizations o
-		join plugin_installations i on i.tenant_id = o.tenant_id and i.status = 'active'
-		join plugin_versions v on v.plugin_id = i.plugin_id and v.version = i.plugin_version and v.revoked_at is null
-		join plugin_signers s on s.public_key = v.signer
-		where o.tenant_id = $1 and o.deleted_at is null`
-
-	selectActive = `select ` + installationCols + fromActive + ` order by i.created_at, i.id`
-	selectEpoch  = `select epoch from organizations where tenant_id = $1`
+	// nobody. What was to be asked all the same is known of everything that people did
+	// not suspend.
+	selectActive = `select ` + installationCols + `, i.status = 'active' and v.revoked_at is null and s.public_key is not null as runs from organizations o
+		join plugin_installations i on i.tenant_id = o.tenant_id and i.status <> 'suspended'
+		left join plugin_versions v on v.plugin_id = i.plugin_id and v.version = i.plugin_version
+		left join plugin_signers s on s.public_key = v.signer
+		where o.tenant_id = $1 and o.deleted_at is null order by i.created_at, i.id`
+	selectEpoch = `select epoch from organizations where tenant_id = $1`
 )
 
 // Manifest returns what the installed version says of itself.
@@ -57,16 +58,21 @@ func (i *Installation) Manifest() *bundle.Manifest { return i.manifest }
 // Granted reports whether the organisation granted the ask with the key.
 func (i *Installation) Granted(key string) bool { return i.granted[key] }
 
-// complete fills in what does not stand in the row.
-func (h *Host) complete(i *Installation) error {
-	m, err := h.manifestOf(i.PluginID, i.Version, i.RawManifest)
-	if err != nil {
-		return err
-	}
-	i.manifest, i.RawManifest = m, nil
+// describe fills in what the version says of itself and what was granted.
+func (h *Host) describe(i *Installation) (err error) {
 	i.granted = make(map[string]bool, len(i.Grants))
 	for _, g := range i.Grants {
 		i.granted[g] = true
+	}
+	i.manifest, err = h.manifestOf(i.PluginID, i.Version, i.RawManifest)
+	i.RawManifest = nil
+	return err
+}
+
+// complete fills in what does not stand in the row.
+func (h *Host) complete(i *Installation) (err error) {
+	if err := h.describe(i); err != nil {
+		return err
 	}
 	i.clear, err = OpenSettings(h.Keys, i.Organization, i.ID, i.Settings, i.Secrets)
 	return err
@@ -165,9 +171,37 @@ func (h *Host) activeIn(ctx context.Context, organization id.ID, epoch int64) (*
 	return h.load(ctx, organization)
 }
 
+// found is an installation that people did not suspend, and whether it runs.
+type found struct {
+	Installation
+	Runs bool `db:"runs"`
+}
+
+// vetoes are the hooks at which nothing may go on without the plugin's word: what
+// they guard stays shut when it does not run, until people suspend or remove it.
+// The grants tell of them too, where the version is not there to say it.
+func (i *Installation) vetoes() (out []bundle.Hook) {
+	if i.manifest != nil {
+		for _, hook := range i.manifest.Hooks {
+			if hook.OnFailure == bundle.OnFailureRefuse && i.Granted(bundle.AskHook+":"+hook.Hook) {
+				out = append(out, hook)
+			}
+		}
+		return out
+	}
+	for _, g := range i.Grants {
+		name, refuses := strings.CutSuffix(g, ":refuse")
+		if name, hook := strings.CutPrefix(name, bundle.AskHook+":"); refuses && hook {
+			out = append(out, bundle.Hook{Hook: name, OnFailure: bundle.OnFailureRefuse})
+		}
+	}
+	return out
+}
+
 func (h *Host) load(ctx context.Context, organization id.ID) (*active, error) {
-	var rows []Installation
+	var rows []found
 	var epoch int64
+	known := h.catalogued.Load()
 	err := h.DB.View(tenant.ForSystem(organization)).Snapshot(ctx, func(b *tenant.Batch) {
 		tenant.QueueValue(b, &epoch, selectEpoch, organization)
 		tenant.QueueList(b, &rows, selectActive, organization)
@@ -177,9 +211,16 @@ func (h *Host) load(ctx context.Context, organization id.ID) (*active, error) {
 	}
 	a := &active{epoch: epoch, hooks: map[string][]subscriber{}}
 	for n := range rows {
-		i := &rows[n]
-		if err := h.complete(i); err != nil {
+		i := &rows[n].Installation
+		err := h.complete(i)
+		if rows[n].Runs && err != nil {
 			h.Log.ErrorContext(ctx, "an installation cannot run", "installation_id", i.ID.String(), "error", err)
+		}
+		if !rows[n].Runs || err != nil {
+			i.stopped = true
+			for _, hook := range i.vetoes() {
+				a.hooks[hook.Hook] = append(a.hooks[hook.Hook], subscriber{i, hook})
+			}
 			continue
 		}
 		a.all = append(a.all, i)
@@ -190,7 +231,9 @@ func (h *Host) load(ctx context.Context, organization id.ID) (*active, error) {
 			}
 		}
 	}
-	h.actives.Set(organization, a)
+	if h.catalogued.Load() == known {
+		h.actives.Set(organization, a)
+	}
 	return a, nil
 }
 

@@ -2,8 +2,10 @@ package plugins
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,11 +20,14 @@ type key struct{ plugin, version string }
 
 func (k key) String() string { return k.plugin + " " + k.version }
 
-// slot is a place for a process: of a version for all organisations, or for one
-// installation that is kept apart from the others.
+// slot is a place for a process: of a version for all organisations, for one
+// installation that is kept apart from the others, or for trials: checks of the
+// settings of what is not installed yet, whose harm is put down to nobody and has
+// to reach nobody.
 type slot struct {
 	key
 	apart id.ID
+	trial bool
 }
 
 // pool runs one process for each version that organisations use, and some for
@@ -62,6 +67,15 @@ func (p *pool) has(s slot) *runner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.runners[s]
+}
+
+// forget lets the next who wants it start the process anew.
+func (p *pool) forget(r *runner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runners[r.slot] == r {
+		delete(p.runners, r.slot)
+	}
 }
 
 // later runs fn beside the calls; close waits for it.
@@ -113,7 +127,7 @@ const shiftTime = time.Minute
 // starts, right after an upgrade, the version before serves on.
 func (p *pool) lease(ctx context.Context, i *Installation) (*lease, error) {
 	for {
-		r := p.want(p.slotOf(key{i.PluginID, i.Version}, i.ID))
+		r := p.want(p.placeOf(i))
 		if r == nil {
 			return nil, errGone
 		}
@@ -134,8 +148,17 @@ func (p *pool) lease(ctx context.Context, i *Installation) (*lease, error) {
 	}
 }
 
-func (p *pool) warm(ctx context.Context, k key) error {
-	l, err := p.lease(ctx, &Installation{PluginID: k.plugin, Version: k.version})
+func (p *pool) placeOf(i *Installation) slot {
+	k := key{i.PluginID, i.Version}
+	if i.trial {
+		return slot{key: k, trial: true}
+	}
+	return p.slotOf(k, i.ID)
+}
+
+// warm waits until the process answers in which an installation's calls would go.
+func (p *pool) warm(ctx context.Context, i *Installation) error {
+	l, err := p.lease(ctx, i)
 	if err != nil {
 		return err
 	}
@@ -165,25 +188,31 @@ func (p *pool) keys() map[key]bool {
 }
 
 // settle starts what is used, stops what is not used any more, and kills what
-// may not run any more; it reports whether there was any of that.
-func (p *pool) settle(used, banned map[key]bool) (killed bool) {
+// may not run any more. What is not used any more stays until all that is used of
+// the plugin runs: who was moved to a version that still starts here is served by
+// the one before.
+func (p *pool) settle(used, banned map[key]bool) {
 	for k := range used {
 		p.want(slot{key: k})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	awaited := map[string]bool{}
+	for k := range used {
+		if r := p.runners[slot{key: k}]; r == nil || !r.runs() {
+			awaited[k.plugin] = true
+		}
+	}
 	for s, r := range p.runners {
-		keep := used[s.key] && (s.apart.IsZero() || p.isApart(s))
+		keep := !s.trial && (awaited[s.plugin] && !used[s.key] || used[s.key] && (s.apart.IsZero() || p.isApart(s)))
 		switch {
 		case banned[s.key]:
 			r.kill()
-			killed = true
 		case keep || !r.retire(p.host.Drain):
 			continue
 		}
 		delete(p.runners, s)
 	}
-	return killed
 }
 
 // drop stops the process of an installation that is kept apart.
@@ -209,14 +238,12 @@ func (p *pool) close() {
 }
 
 const (
-	selectInUse = `select u.plugin_id, u.plugin_version from plugins_in_use() u
+	selectInUse = `select u.plugin_id, u.plugin_version, v.sha256 from plugins_in_use() u
 		join plugin_versions v on v.plugin_id = u.plugin_id and v.version = u.plugin_version and v.revoked_at is null
 		join plugin_signers s on s.public_key = v.signer`
-	// Those of the versions that may not run: revoked, of a signer who is not
-	// trusted, or not in the catalogue any more.
-	selectBanned = `select u.plugin_id, u.plugin_version from unnest($1::text[], $2::text[]) as u (plugin_id, plugin_version)
-		where not exists (select from plugin_versions v join plugin_signers s on s.public_key = v.signer
-			where v.plugin_id = u.plugin_id and v.version = u.plugin_version and v.revoked_at is null)`
+	// The versions that may run: not revoked, and of a signer who is trusted.
+	selectRunnable = `select v.plugin_id, v.version as plugin_version, v.sha256 from plugin_versions v join plugin_signers s on s.public_key = v.signer
+		where v.revoked_at is null order by v.plugin_id, v.version`
 )
 
 // Run keeps the processes of the versions that organisations use running until
@@ -241,42 +268,40 @@ func (h *Host) Run(ctx context.Context) error {
 // those that have been of no use for a while, and kills those that the operator
 // lets run no more.
 func (h *Host) Settle(ctx context.Context) error {
-	used, err := h.versions(ctx, selectInUse)
+	rows, err := tenant.List[versionRow](ctx, h.DB.Global(), selectInUse)
 	if err != nil {
-		return err
+		return fmt.Errorf("plugins.Settle: %w", err)
 	}
-	var ids, versions []string
-	for k := range h.pool.keys() {
-		ids, versions = append(ids, k.plugin), append(versions, k.version)
+	used := map[key]bool{}
+	for _, r := range rows {
+		used[key{r.Plugin, r.Version}] = true
 	}
-	banned := map[key]bool{}
-	if len(ids) > 0 {
-		if banned, err = h.versions(ctx, selectBanned, ids, versions); err != nil {
-			return err
-		}
+	if rows, err = tenant.List[versionRow](ctx, h.DB.Global(), selectRunnable); err != nil {
+		return fmt.Errorf("plugins.Settle: %w", err)
 	}
-	if h.pool.settle(used, banned) {
-		// A revocation moves no organisation's epoch: what was known of them is read
-		// anew.
+	runnable, sum := map[key]bool{}, sha256.New()
+	for _, r := range rows {
+		runnable[key{r.Plugin, r.Version}] = true
+		fmt.Fprintf(sum, "%s %s %x\n", r.Plugin, r.Version, r.SHA256)
+	}
+	banned := h.pool.keys()
+	maps.DeleteFunc(banned, func(k key, _ bool) bool { return runnable[k] })
+	h.pool.settle(used, banned)
+	// What the operator does to the catalogue moves no organisation's epoch: whatever
+	// may run now and could not before, or the other way round, what was known of
+	// them is read anew.
+	now := [sha256.Size]byte(sum.Sum(nil))
+	if before := h.catalogued.Load(); before == nil || *before != now {
+		h.catalogued.Store(&now)
 		h.actives.InvalidateAll()
 	}
 	return nil
 }
 
-func (h *Host) versions(ctx context.Context, sql string, args ...any) (map[key]bool, error) {
-	type version struct {
-		Plugin  string `db:"plugin_id"`
-		Version string `db:"plugin_version"`
-	}
-	rows, err := tenant.List[version](ctx, h.DB.Global(), sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("plugins.Settle: %w", err)
-	}
-	out := map[key]bool{}
-	for _, r := range rows {
-		out[key{r.Plugin, r.Version}] = true
-	}
-	return out, nil
+type versionRow struct {
+	Plugin  string `db:"plugin_id"`
+	Version string `db:"plugin_version"`
+	SHA256  []byte `db:"sha256"`
 }
 
 // Close stops all processes.

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
@@ -26,7 +30,7 @@ const (
 		from unnest($2::uuid[], $3::uuid[], $4::date[], $5::text[], $6::text[]) with ordinality as u (installation_id, event_id, day, event_type, subject, n)
 		order by u.n`
 	wakeQueues = `insert into plugin_dispatch as d (tenant_id, installation_id, due_at) select $1, u.id, now() from unnest($2::uuid[]) as u (id) order by u.id
-		on conflict on constraint plugin_dispatch_pkey do update set due_at = least(d.due_at, now())`
+		on conflict on constraint plugin_dispatch_pkey do update set due_at = least(d.due_at, greatest(now(), d.rest_until))`
 
 	leaseQueue = `update plugin_dispatch set lease_until = now() + make_interval(secs => $3), fence = fence + 1
 		where tenant_id = $1 and installation_id = $2 and due_at <= now() and (lease_until is null or lease_until <= now()) returning fence`
@@ -52,7 +56,7 @@ const (
 
 	// The queue of an installation that is not active rests until it is. An event
 	// behind one of its subject that waits is due when that one is.
-	releaseQueue = `update plugin_dispatch d set lease_until = null, due_at = case
+	releaseQueue = `update plugin_dispatch d set lease_until = null, rest_until = now() + make_interval(secs => $4), due_at = case
 			when exists (select from plugin_installations i where i.tenant_id = $1 and i.id = $2 and i.status = 'active')
 			then greatest(coalesce((select min(q.due_at) from plugin_queue q where q.tenant_id = $1 and q.installation_id = $2 and q.failed_at is null
 					and not exists (select from plugin_queue b where b.tenant_id = q.tenant_id and b.installation_id = q.installation_id and b.subject = q.subject
@@ -68,14 +72,14 @@ const (
 		join plugin_versions v on v.plugin_id = i.plugin_id and v.version = i.plugin_version
 		where o.tenant_id = $1 and o.deleted_at is null order by i.id`
 
-	purgeQueue = `select purge_plugin_queue($1, $2)`
+	purgeQueue   = `select purge_plugin_queue($1, $2)`
+	purgeEmitted = `select purge_plugin_emitted($1)`
 
 	nudgeQueues = `select tenant_id, installation_id from nudge_plugin_queues($1)`
 )
 
 const (
 	heardAtOnce  = 50
-	hearDeadline = 20 * time.Second
 	hearLease    = 30 // seconds
 	hearSlice    = 20 * time.Second
 	mostAttempts = 16
@@ -122,9 +126,8 @@ func (h *Host) fanOut(ctx context.Context, tx *tenant.Tx, events []event.Event) 
 	var wake []id.ID
 	for n := range rows {
 		i := &rows[n]
-		if err := h.complete(i); err != nil {
-			h.Log.ErrorContext(ctx, "an installation cannot hear events", "installation_id", i.ID.String(), "error", err)
-			continue
+		if err := h.describe(i); err != nil {
+			return err // the events are kept, and tried again
 		}
 		before := len(to)
 		for _, e := range events {
@@ -230,8 +233,19 @@ type queuedEvent struct {
 // a lease: no transaction is open while the plugin works, and no second job
 // tells it of the same events meanwhile.
 func (h *Host) workQueue(ctx context.Context, db *tenant.DB, s tenant.Scope, a hearArgs) error {
+	known, err := h.activeIn(ctx, s.Organization, 0)
+	if err != nil {
+		return err
+	}
+	if i := known.find(a.Installation); i != nil {
+		leave, ok := h.places.enter(i.PluginID)
+		if !ok {
+			return nil // it stays due, and the nudge comes back; jobs that wait would pile up
+		}
+		defer leave()
+	}
 	var fence int64
-	err := db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
+	err = db.Write(ctx, s, func(tx *tenant.Tx) (err error) {
 		fence, err = tenant.Value[int64](ctx, tx, leaseQueue, s.Organization, a.Installation, hearLease)
 		return err
 	})
@@ -280,10 +294,13 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 	if i == nil { // suspended, or its version may not run
 		return false, time.Minute, nil
 	}
-	rows, err := tenant.List[queuedEvent](ctx, db.View(s), selectQueued, s.Organization, installation, heardAtOnce)
+	pace := &h.allowanceOf(installation).pace
+	rows, err := tenant.List[queuedEvent](ctx, db.View(s), selectQueued, s.Organization, installation, pace.most())
 	if err != nil || len(rows) == 0 {
 		return false, 0, err
 	}
+	// What other processes found out stands in the attempts.
+	rows = rows[:min(len(rows), max(1, heardAtOnce>>min(rows[0].Attempts, 8)))]
 	// What was granted when the event happened may have been taken back, and a
 	// project become private.
 	granted := slices.DeleteFunc(slices.Clone(rows), func(r queuedEvent) bool {
@@ -305,7 +322,7 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 		req.Events = append(req.Events, raw)
 	}
 	var res *pluginpb.HearResponse
-	callErr := h.call(ctx, i, callOptions{point: "events", deadline: hearDeadline, actor: s.Actor}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
+	callErr := h.call(ctx, i, callOptions{point: "events", deadline: h.Restart.Hear, actor: s.Actor}, func(ctx context.Context, p pluginpb.PluginClient, c *pluginpb.Call) (err error) {
 		req.Call = c
 		if res, err = p.Hear(ctx, req); err == nil && (res.Done < 0 || int(res.Done) > len(rows)) {
 			err = errors.New("the plugin says that it is done with another number of events than it heard")
@@ -315,6 +332,7 @@ func (h *Host) hearSome(ctx context.Context, db *tenant.DB, s tenant.Scope, inst
 	if ctx.Err() != nil {
 		return false, 0, ctx.Err()
 	}
+	pace.learn(len(rows), callErr)
 	if err := h.noteHeard(ctx, db, s, installation, fence, rows, res, callErr); err != nil {
 		return false, 0, err
 	}
@@ -339,8 +357,24 @@ func (h *Host) forget(ctx context.Context, db *tenant.DB, s tenant.Scope, instal
 	})
 }
 
+// pace is how many events an installation hears at once. Those of a call that took
+// too long are all told again, so it hears fewer the next time, and at last one.
+type pace struct{ less atomic.Int32 } // than heardAtOnce
+
+func (p *pace) most() int { return heardAtOnce - int(p.less.Load()) }
+
+func (p *pace) learn(told int, err error) {
+	switch {
+	case status.Code(errors.Unwrap(err)) == codes.DeadlineExceeded:
+		p.less.Store(int32(heardAtOnce - max(1, told/2)))
+	case err == nil && told >= p.most(): // there may be more, and it kept up
+		p.less.Store(int32(heardAtOnce - min(heardAtOnce, 2*told)))
+	}
+}
+
 // noteHeard deletes what is done, and puts off the first event that is not: what
-// follows of its subject waits with it, the rest goes on.
+// follows of its subject waits with it, the rest goes on. What the plugin had no
+// time for was not tried, and is due as before.
 func (h *Host) noteHeard(ctx context.Context, db *tenant.DB, s tenant.Scope, installation id.ID, fence int64, rows []queuedEvent, res *pluginpb.HearResponse, callErr error) error {
 	done, reason := 0, ""
 	switch {
@@ -367,7 +401,8 @@ func (h *Host) noteHeard(ctx context.Context, db *tenant.DB, s tenant.Scope, ins
 		if done > 0 {
 			tx.Queue(deleteQueued, s.Organization, installation, positions)
 		}
-		if done < len(rows) {
+		untried := callErr == nil && done > 0 && res.Error == ""
+		if done < len(rows) && !untried {
 			late := rows[done]
 			var e *CallError
 			final := late.Attempts+1 >= mostAttempts || errors.As(callErr, &e) && e.Final
@@ -389,11 +424,16 @@ func restOf(callErr error, attempts int) time.Duration {
 // that a plugin could not hear.
 const keepDays = 30
 
+const purgeBatch = 5000
+
 func (h *Host) purge(ctx context.Context, db *tenant.DB) error {
-	for {
-		n, err := tenant.Value[int64](ctx, db.Global(), purgeQueue, keepDays, 5000)
-		if err != nil || n < 5000 {
-			return err
+	for _, old := range [][]any{{purgeQueue, keepDays, purgeBatch}, {purgeEmitted, purgeBatch}} {
+		for n := int64(purgeBatch); n == purgeBatch; {
+			var err error
+			if n, err = tenant.Value[int64](ctx, db.Global(), old[0].(string), old[1:]...); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }

@@ -34,11 +34,13 @@ type Restart struct {
 	Most   int           // 5: so many ends within Window are a quarantine
 	Ping   time.Duration // 10 s: between health checks, of which two in a row may not fail
 	CPU    time.Duration // 10 s: over which a process's use of the processor is averaged
+	Hear   time.Duration // 20 s: for the events that it is told of at once
 }
 
 func (r *Restart) complete() {
 	for d, standard := range map[*time.Duration]time.Duration{
 		&r.First: time.Second, &r.Last: 5 * time.Minute, &r.Window: 10 * time.Minute, &r.Ping: 10 * time.Second, &r.CPU: 10 * time.Second,
+		&r.Hear: 20 * time.Second,
 	} {
 		if *d == 0 {
 			*d = standard
@@ -135,6 +137,12 @@ func (r *runner) take(of id.ID) *lease {
 	return &lease{slot: r.slot, client: r.proc.Plugin(), use: u, runner: r, proc: r.proc}
 }
 
+func (r *runner) runs() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state == running && !r.ending
+}
+
 func (r *runner) release(u *use) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,8 +161,16 @@ func (l *lease) failed(c codes.Code) {
 	l.use.late = l.use.late || c == codes.DeadlineExceeded
 }
 
-// errDown is why a call fails at once between two starts.
-var errDown = errors.New("it does not run")
+// Why a call was not made: these say nothing of how the version answers.
+var (
+	errDown     = errors.New("it does not run") // between two starts
+	errStarting = errors.New("it is still starting")
+)
+
+// uncalled reports whether the plugin was not even asked.
+func uncalled(err error) bool {
+	return errors.Is(err, errDown) || errors.Is(err, errStarting) || errors.Is(err, errHere) || errors.Is(err, errGone)
+}
 
 // wait waits for a start that is on its way; one that failed is an error at once.
 func (r *runner) wait(ctx context.Context, of id.ID) (*lease, error) {
@@ -174,7 +190,7 @@ func (r *runner) wait(ctx context.Context, of id.ID) (*lease, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("it is still starting: %w", ctx.Err())
+			return nil, fmt.Errorf("%w: %w", errStarting, ctx.Err())
 		case <-r.quit:
 		case <-changed:
 		}
@@ -202,7 +218,8 @@ func (r *runner) run() {
 		<-r.quit
 		cancel()
 	}()
-	defer r.set(stopped, nil, "")
+	last := func() { r.set(stopped, nil, "") }
+	defer func() { last() }()
 	log := r.host.Log.With("plugin", r.slot.plugin, "version", r.slot.version)
 	for delay := r.host.Restart.First; ; {
 		r.set(starting, nil, "")
@@ -214,6 +231,12 @@ func (r *runner) run() {
 			err = r.watch(ctx, proc)
 		}
 		if ctx.Err() != nil {
+			return
+		}
+		if r.slot.trial {
+			last = func() { r.set(failed, nil, launch.Ending(err)) }
+			r.host.pool.forget(r)
+			log.WarnContext(ctx, "plugin ended while it was tried out", "error", err)
 			return
 		}
 		if time.Since(began) > r.host.Restart.Window {

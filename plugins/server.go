@@ -12,12 +12,14 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
@@ -42,6 +44,7 @@ type allowance struct {
 	tasks   *rate.Limiter
 	denials *rate.Limiter
 	work    chan struct{} // places for tasks and schedules at the same time
+	pace    pace
 }
 
 func (h *Host) allowanceOf(i id.ID) *allowance {
@@ -56,19 +59,69 @@ type hostServer struct {
 	pluginpb.UnimplementedHostServer
 	host    *Host
 	process slot
+	calls   atomic.Int64  // on their way, over all connections
+	bad     *rate.Limiter // lines about calls without a good grant
+	lost    atomic.Int64  // of these lines
 }
 
-// grant returns what the call is allowed by. A call without a good grant names
-// no organisation whose audit log could hold it, so it is logged here.
-func (s *hostServer) grant(ctx context.Context) (*grant, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	var g *grant
-	if tokens := md.Get("guildhall-grant"); len(tokens) == 1 {
-		g = s.host.grants.of(tokens[0], s.process, time.Now())
+// mostCalls is how many calls of a process are on their way at once. Each may hold
+// a message, so that a process holds 128 MiB of the host's memory at most.
+const mostCalls = 64
+
+func newHostServer(h *Host, process slot) *hostServer {
+	return &hostServer{host: h, process: process, bad: rate.NewLimiter(rate.Every(10*time.Second), 5)}
+}
+
+// admit looks at a call before any of its message is received: without a good
+// grant, none is.
+func (s *hostServer) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if s.found(info.Header) == nil {
+		return ctx, s.noGrant(ctx)
 	}
+	if s.calls.Add(1) > mostCalls {
+		s.calls.Add(-1)
+		return ctx, status.Errorf(codes.ResourceExhausted, "too many host calls at once: at most %d for each process", mostCalls)
+	}
+	// The context of a call ends with it, however it ends.
+	context.AfterFunc(ctx, func() { s.calls.Add(-1) })
+	return ctx, nil
+}
+
+func (s *hostServer) found(md metadata.MD) *grant {
+	if tokens := md.Get("guildhall-grant"); len(tokens) == 1 {
+		return s.host.grants.of(tokens[0], s.process, time.Now())
+	}
+	return nil
+}
+
+// noGrant answers a call that names no organisation whose audit log could hold it,
+// so it is logged: not without end, because the log is on a disk.
+func (s *hostServer) noGrant(ctx context.Context) error {
+	if s.bad.Allow() {
+		s.host.Log.WarnContext(ctx, "a plugin called without a good grant", "plugin", s.process.plugin, "version", s.process.version, "left_out", s.lost.Swap(0))
+	} else {
+		s.lost.Add(1)
+	}
+	return status.Error(codes.PermissionDenied, "this call carries no grant that is good: send the grant of the request that you serve as guildhall-grant, before that request ends")
+}
+
+// grant is known for all calls but those to the log. A check of the settings of an
+// installation that does not run has nothing yet; no audit log tells of that, since
+// nobody withheld anything.
+func (s *hostServer) grant(ctx context.Context) (*grant, error) {
+	g, err := s.known(ctx)
+	if err == nil && g.check && g.granted == nil {
+		return nil, status.Error(codes.PermissionDenied, "nothing is granted while the settings of a plugin are checked that does not run in the organisation")
+	}
+	return g, err
+}
+
+// known returns what the call is allowed by.
+func (s *hostServer) known(ctx context.Context) (*grant, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	g := s.found(md)
 	if g == nil {
-		s.host.Log.WarnContext(ctx, "a plugin called without a good grant", "plugin", s.process.plugin, "version", s.process.version)
-		return nil, status.Error(codes.PermissionDenied, "this call carries no grant that is good: send the grant of the request that you serve as guildhall-grant, before that request ends")
+		return nil, s.noGrant(ctx)
 	}
 	if !s.host.allowanceOf(g.ID).calls.Allow() {
 		return nil, status.Error(codes.ResourceExhausted, "too many host calls: at most 2,000 a second for each installation")
@@ -236,7 +289,7 @@ func (s *hostServer) Fetch(ctx context.Context, in *pluginpb.FetchRequest) (*plu
 	if in.TimeoutSeconds > 0 {
 		wait = time.Duration(in.TimeoutSeconds) * time.Second
 	}
-	if a, err := s.host.load(ctx, g.Organization); err != nil || a.find(g.ID) == nil || !a.find(g.ID).reaches(u) {
+	if a, err := s.host.load(ctx, g.Organization); err != nil || a.find(g.ID) == nil || !g.asNow(a.find(g.ID)).reaches(u) {
 		return nil, s.denied(ctx, g, "fetch "+u.Host, "the organisation does not run this plugin any more, or took the grant back")
 	}
 	ctx, cancel := context.WithDeadline(ctx, earlier(time.Now().Add(wait), g.until))
@@ -265,6 +318,17 @@ func (s *hostServer) Fetch(ctx context.Context, in *pluginpb.FetchRequest) (*plu
 	return out, nil
 }
 
+// asNow is the installation with what is granted now. A check is about other
+// settings than those, and about another version perhaps.
+func (g *grant) asNow(now *Installation) *Installation {
+	if !g.check {
+		return now
+	}
+	probe := *g.Installation
+	probe.granted = now.granted
+	return &probe
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -274,7 +338,7 @@ func earlier(a, b time.Time) time.Time {
 
 // Log implements pluginpb.HostServer.
 func (s *hostServer) Log(ctx context.Context, in *pluginpb.LogRequest) (*pluginpb.LogResponse, error) {
-	g, err := s.grant(ctx)
+	g, err := s.known(ctx)
 	if err != nil {
 		return nil, err
 	}

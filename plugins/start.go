@@ -46,12 +46,21 @@ type bundleRow struct {
 // start, and what was verified is what is executed: nothing on a disk can be
 // changed in between.
 func (h *Host) start(ctx context.Context, s slot) (_ *launch.Process, err error) {
+	// Few at once, so that each has the time that a start may take: after the host's
+	// own start there are many.
+	select {
+	case h.starts <- struct{}{}:
+		defer func() { <-h.starts }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", errHere, ctx.Err())
+	}
 	row, err := tenant.One[bundleRow](ctx, h.DB.Global(), selectBundle, s.plugin, s.version)
 	switch {
 	case errors.Is(err, tenant.ErrNoRows):
 		return nil, fmt.Errorf("%w: this version is not in the catalogue any more", errHere)
 	case err != nil:
-		return nil, fmt.Errorf("%w: read the bundle of %s: %w", errHere, s.key, err)
+		h.Log.ErrorContext(ctx, "the bundle of a plugin could not be read", "plugin", s.plugin, "version", s.version, "error", err)
+		return nil, fmt.Errorf("%w: its bundle could not be read; the log of Guildhall says why", errHere)
 	}
 	b, err := row.verify(s.key)
 	if err != nil {
@@ -66,15 +75,21 @@ func (h *Host) start(ctx context.Context, s slot) (_ *launch.Process, err error)
 		return nil, fmt.Errorf("%w: %w", errHere, err)
 	}
 	m := b.Manifest
+	server := newHostServer(h, s)
 	proc, err := launch.Start(ctx, launch.Spec{
 		Name: s.plugin, Version: s.version, Command: cmd, UID: uid, Confine: h.Confine, TLS: m.Runtime.TLS == bundle.TLSAuto,
-		Host: &hostServer{host: h, process: s}, HostOptions: []grpc.ServerOption{grpc.MaxConcurrentStreams(64), grpc.MaxRecvMsgSize(mostMessage), grpc.UnaryInterceptor(h.safely)},
+		Host: server, HostOptions: []grpc.ServerOption{
+			grpc.MaxConcurrentStreams(mostCalls), grpc.MaxRecvMsgSize(mostMessage), grpc.InTapHandle(server.admit), grpc.UnaryInterceptor(h.safely),
+		},
 		Limits: launch.Limits{MemoryBytes: int64(m.Limits.MemoryMB) << 20, Processes: m.Limits.Processes, CPUPercent: m.Limits.CPUPercent, CPUWindow: h.Restart.CPU},
 		Output: h.printed(ctx, s.key),
 		Log:    h.Log,
 	})
 	if err != nil {
 		leave()
+		if errors.Is(err, launch.ErrNotRun) {
+			err = fmt.Errorf("%w: %w", errHere, err)
+		}
 		return nil, err
 	}
 	go func() {
@@ -94,6 +109,9 @@ func (h *Host) safely(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	}()
 	return handler(ctx, req)
 }
+
+// startsAtOnce is how many processes start at the same time.
+const startsAtOnce = 4
 
 // errHere is a failure that is not the plugin's: it cannot be started on this
 // machine, or may not. It is tried again, and nobody is quarantined for it.

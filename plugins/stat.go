@@ -100,8 +100,8 @@ func (s *stat) add(took time.Duration, err error) {
 		s.timeouts++
 	}
 	s.last = err.Error()
-	if errors.Is(err, errDown) {
-		return // nobody waited, and it will be started again
+	if uncalled(err) {
+		return
 	}
 	if s.inARow++; s.inARow >= restAfter {
 		s.inARow, s.rest = 0, time.Now().Add(restFor)
@@ -116,7 +116,7 @@ func (h *Host) note(ctx context.Context, s *stat, i *Installation, o callOptions
 		err = nil // an answer, if not the wanted one
 	}
 	s.add(took, err)
-	spent := i.Previous != nil && time.Since(i.UpgradedAt) < BudgetTime && s.spend(i.UpgradedAt, err != nil)
+	spent := i.Previous != nil && time.Since(i.UpgradedAt) < BudgetTime && !uncalled(err) && s.spend(i.UpgradedAt, err != nil)
 	if err == nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -58,7 +59,7 @@ func (h *Host) workSchedule(ctx context.Context, _ *tenant.DB, s tenant.Scope, a
 	if err != nil || i == nil || !i.Granted(bundle.AskSchedule+":"+a.Name) {
 		return err
 	}
-	leave, ok := h.place(i.ID)
+	leave, ok := h.place(i)
 	if !ok {
 		return jobs.Later(2 * time.Second)
 	}
@@ -83,7 +84,7 @@ func (h *Host) workTask(ctx context.Context, db *tenant.DB, s tenant.Scope, a ta
 		}
 		return err
 	}
-	leave, ok := h.place(i.ID)
+	leave, ok := h.place(i)
 	if !ok {
 		return jobs.Later(2 * time.Second)
 	}
@@ -97,16 +98,47 @@ func (h *Host) workTask(ctx context.Context, db *tenant.DB, s tenant.Scope, a ta
 
 const selectInstalled = `select exists (select from plugin_installations where tenant_id = $1 and id = $2)`
 
-// place takes one of the few places that an installation has for background work
-// at the same time: one that hangs holds no more.
-func (h *Host) place(installation id.ID) (leave func(), ok bool) {
-	work := h.allowanceOf(installation).work
+// place takes one of the few places that an installation, and its plugin, has for
+// background work at the same time: one that hangs holds no more.
+func (h *Host) place(i *Installation) (leave func(), ok bool) {
+	work := h.allowanceOf(i.ID).work
 	select {
 	case work <- struct{}{}:
-		return func() { <-work }, true
 	default:
 		return nil, false
 	}
+	out, ok := h.places.enter(i.PluginID)
+	if !ok {
+		<-work
+		return nil, false
+	}
+	return func() { out(); <-work }, true
+}
+
+// placesEach is how much background work a plugin has at the same time, in all
+// organisations together: a third of the workers.
+const placesEach = workers / 3
+
+// places are those that are taken, by plugin.
+type places struct {
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+func (p *places) enter(plugin string) (leave func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken[plugin] >= placesEach {
+		return nil, false
+	}
+	p.taken[plugin]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.taken[plugin]--; p.taken[plugin] == 0 {
+			delete(p.taken, plugin)
+		}
+	}, true
 }
 
 func (h *Host) jobError(err error) error {

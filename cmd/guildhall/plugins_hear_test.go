@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/guildhall-dev/guildhall/tenant/tenanttest"
 )
 
 // settleUntil runs what is due until the condition holds; what is to be tried
@@ -149,4 +151,63 @@ func TestPluginHearsWhatWasWhileItWasSuspended(t *testing.T) {
 	}
 	o.patch(o.path(), m{"status": "active"}).want(200)
 	w.settleUntil("it has heard both", func() bool { _, done := w.heard(task); return len(done) == 2 && slices.IsSorted(done) })
+}
+
+// A listener that needs more time for its events than one call has hears each of them
+// once; one that answers too late, at last each by itself.
+func TestPluginSlowListenerComesToAnEnd(t *testing.T) {
+	t.Parallel()
+	slow := quick
+	slow.Hear = 2 * time.Second
+	w := startWorldWith(t, tenanttest.New(t), options{restart: slow}, "GUILDHALL_DATA_DIR="+t.TempDir(), "GUILDHALL_RATE_LIMIT=off")
+	w.addPlugin(probeBundle(t, "1.0.0", nil))
+	o := w.tenant("ann", true)
+	waiting := func() int64 { return w.sql(`select count(*) as n from plugin_queue`)[0]["n"].(int64) }
+	for n := range 40 {
+		o.post("/v1/projects/"+o.project+"/tasks", m{"title": fmt.Sprint("slow ", n)}).want(201)
+	}
+	w.settleUntil("all is heard", func() bool { return waiting() == 0 })
+	times, _ := w.heard("")
+	for e, n := range times {
+		if n != "1" {
+			t.Errorf("%s was heard %s times", e, n)
+		}
+	}
+	if len(times) != 40 {
+		t.Errorf("%d events were heard", len(times))
+	}
+	w.sql(`delete from plugin_values`)
+	for n := range 4 {
+		o.post("/v1/projects/"+o.project+"/tasks", m{"title": fmt.Sprint("tardy ", n)}).want(201)
+	}
+	w.settleUntil("all is heard in the end", func() bool { return waiting() == 0 })
+	if times, _ := w.heard(""); len(times) != 4 {
+		t.Errorf("%d events were heard", len(times))
+	}
+}
+
+// What happens does not wake the queue of a plugin that rests; an admin does.
+func TestPluginQueueThatRestsIsNotWoken(t *testing.T) {
+	t.Parallel()
+	w := quickWorld(t, 0)
+	w.addPlugin(probeBundle(t, "1.0.0", nil))
+	o := w.tenant("ann", true)
+	add := func() { o.post("/v1/projects/"+o.project+"/tasks", m{"title": "t"}).want(201) }
+	add()
+	w.settle()
+	w.sql(`update plugin_dispatch set due_at = now() + interval '1 hour', rest_until = now() + interval '1 hour'`)
+	add()
+	w.settle()
+	if n := w.sql(`select count(*) as n from plugin_dispatch where due_at > now() + interval '30 minutes'`)[0]["n"]; n != int64(1) {
+		t.Error("the next event woke it")
+	}
+	o.post(o.path()+"/events/retry", nil).want(200)
+	w.settleUntil("all is heard", func() bool { return w.sql(`select count(*) as n from plugin_queue`)[0]["n"] == int64(0) })
+
+	// Notes of what was emitted are kept as long as they are of use.
+	w.sql(`insert into plugin_emitted (tenant_id, installation_id, key_hash, event_id, emitted_at)
+		select tenant_id, id, convert_to(n::text, 'UTF8'), id, now() - n * interval '71 hours' from plugin_installations, generate_series(1, 2) n`)
+	if n := w.sql(`select purge_plugin_emitted(100) as n`)[0]["n"]; n != int64(1) {
+		t.Errorf("%v of two notes went", n)
+	}
 }

@@ -299,3 +299,60 @@ func TestPluginThatExitsAtStart(t *testing.T) {
 	}
 	proved(t, "refused when installed; failing later, it was quarantined %s after, with: %s", time.Since(began).Round(100*time.Millisecond), got.str("status_reason"))
 }
+
+// Settings that end the process while they are checked, of what is not installed
+// yet: whoever sends them again and again stops nobody else's plugin.
+func TestPluginTrialsHurtNobody(t *testing.T) {
+	t.Parallel()
+	w := quickWorld(t, 0)
+	w.addPlugin(probeBundle(t, "1.0.0", nil))
+	same, bad := w.tenant("same", true), w.tenant("bad", false)
+	install := func(settings m) *reply {
+		return bad.post("/v1/plugin-installations", m{"plugin_id": "probe", "grants": probeGrants(), "settings": settings})
+	}
+	for range 2 * 5 {
+		install(m{"secret": "exit"}).want(409).code("plugin_does_not_start")
+		if _, asked, err := same.write(); err != nil || !asked {
+			t.Fatalf("another organisation's plugin is not asked: %v", err)
+		}
+	}
+	if h := same.get(same.path() + "/health").want(200); h.num("restarts") != 0 {
+		t.Errorf("another organisation's process ended: %s", h.body)
+	}
+	w.unhurt(t, same)
+	install(m{}).want(201)
+}
+
+// What a plugin guards with on_failure refuse stays shut while it does not run,
+// whatever the reason; where it is allow, things go on without it.
+func TestPluginVetoHoldsWhileItDoesNotRun(t *testing.T) {
+	t.Parallel()
+	w := quickWorld(t, 0)
+	w.addPlugin(probeBundle(t, "1.0.0", func(man m) { man["hooks"].([]m)[0]["on_failure"] = "refuse" }))
+	o := w.tenant("ann", true, "hook:task.will_create:refuse")
+	o.patch(o.path(), m{"settings": m{"secret": "treasure"}}).want(200)
+	tasks := "/v1/projects/" + o.project + "/tasks"
+	task := o.post(tasks, m{"title": "t"}).want(201).str("id")
+	w.settle()
+	for what, sql := range map[string]string{
+		"quarantined":                        `update plugin_installations set status = 'quarantined' where id = $1`,
+		"with secrets that cannot be opened": `update plugin_installations set secrets = '\x00' where id = $1`,
+	} {
+		before := w.sql(`select status, secrets from plugin_installations where id = $1`, id.MustParse(o.plugin))[0]
+		w.sql(sql, id.MustParse(o.plugin))
+		w.sql(`update organizations set epoch = epoch + 1`)
+		o.post(tasks, m{"title": "label: x"}).want(503).code("plugin_unavailable")
+		if got := o.patch("/v1/tasks/"+task, m{"title": "label: y"}).want(200); got.str("title") != "label: y" {
+			t.Errorf("%s, it was asked: %s", what, got.body)
+		}
+		w.settle()
+		if n := w.sql(`select count(*) as n from plugin_queue`)[0]["n"].(int64); n < 1 {
+			t.Errorf("%s: what happens does not wait for it", what)
+		}
+		w.sql(`update plugin_installations set status = $2, secrets = $3 where id = $1`, id.MustParse(o.plugin), before["status"], before["secrets"])
+		w.sql(`update organizations set epoch = epoch + 1`)
+		meets(t, 30*time.Second, "it is asked again", func() bool { _, asked, err := o.write(); return err == nil && asked })
+	}
+	o.patch(o.path(), m{"status": "suspended"}).want(200)
+	o.post(tasks, m{"title": "x"}).want(201)
+}

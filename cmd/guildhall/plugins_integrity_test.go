@@ -122,12 +122,13 @@ func TestPluginThatIsEndedStopsWithinSeconds(t *testing.T) {
 				t.Fatal(err)
 			}
 			host := w.app.features.plugins
-			meets(t, 10*time.Second, "its process is gone and it is not asked", func() bool {
+			tasks := "/v1/projects/" + o.project + "/tasks"
+			meets(t, 10*time.Second, "its process is gone and what it guards is shut", func() bool {
 				if host.HealthOf(id.MustParse(o.plugin), "probe", "1.0.0").State != "stopped" {
 					return false
 				}
-				r, err := o.try("POST", "/v1/projects/"+o.project+"/tasks", m{"title": "label: x"})
-				return err == nil && r.status == 201 && r.str("title") == "label: x"
+				r, err := o.try("POST", tasks, m{"title": "label: x"})
+				return err == nil && r.status == 503 && r.str("code") == "plugin_unavailable"
 			})
 			took := time.Since(began)
 			o.post(o.path()+"/actions/call", m{}).want(404)
@@ -136,6 +137,14 @@ func TestPluginThatIsEndedStopsWithinSeconds(t *testing.T) {
 				want(409).code("plugin_version_revoked")
 			if host.HealthOf(id.MustParse(o.plugin), "probe", "1.0.0").State != "stopped" {
 				t.Error("it came back")
+			}
+			if how == "distrusted" { // and again trusted, it is asked as before
+				w.operator()
+				meets(t, 10*time.Second, "it is asked again", func() bool { _, asked, err := o.write(); return err == nil && asked })
+			}
+			o.patch(o.path(), m{"status": "suspended"}).want(200)
+			if got := o.post(tasks, m{"title": "label: x"}).want(201); got.str("title") != "label: x" {
+				t.Errorf("suspended, it was asked: %s", got.body)
 			}
 			proved(t, "stopped %s after the operator said so", took.Round(100*time.Millisecond))
 		})

@@ -158,6 +158,13 @@ func (f *Feature) upgraded(ctx context.Context, org id.ID, r row, vs versions, i
 	}
 	// What the version does not ask for any more is not granted any more.
 	grants = slices.DeleteFunc(slices.Clone(r.Grants), func(g string) bool { return !asked[g] })
+	if v := vs.find(r.PluginVersion); v != nil {
+		now, err := v.manifest()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		grants = standing(now, m, grants)
+	}
 	for _, g := range in.Body.Grants {
 		if !slices.Contains(grants, g) {
 			grants = append(grants, g)

@@ -65,6 +65,23 @@ type row struct {
 	Secrets []byte `db:"secrets"`
 }
 
+// standing are the grants that hold for another version too. The key of a schedule
+// says nothing of how often it runs: where that is more often, it is asked for anew.
+func standing(was, next *bundle.Manifest, grants []string) []string {
+	every := map[string]time.Duration{}
+	for _, s := range was.Schedules {
+		every[bundle.AskSchedule+":"+s.Name] = s.Period()
+	}
+	out := slices.Clone(grants)
+	for _, s := range next.Schedules {
+		key := bundle.AskSchedule + ":" + s.Name
+		if before, had := every[key]; had && s.Period() < before {
+			out = slices.DeleteFunc(out, func(g string) bool { return g == key })
+		}
+	}
+	return out
+}
+
 // missing are the asks of a version that are neither granted nor optional.
 func missing(m *bundle.Manifest, grants []string) []string {
 	out := []string{}

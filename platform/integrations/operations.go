@@ -43,7 +43,11 @@ func (f *Feature) complete(ctx context.Context, organization id.ID, r row, vs ve
 	if err != nil {
 		return i, err
 	}
-	i.Update = &PluginUpdate{Version: t.Version, NewGrants: missing(next, i.Grants)}
+	now, err := v.manifest()
+	if err != nil {
+		return i, err
+	}
+	i.Update = &PluginUpdate{Version: t.Version, NewGrants: missing(next, standing(now, next, i.Grants))}
 	return i, nil
 }
 
@@ -133,7 +137,8 @@ func (f *Feature) look(ctx context.Context, q interface {
 }
 
 type createInput struct {
-	Body struct {
+	installation id.ID // the one that it gets, and with which it is tried out
+	Body         struct {
 		PluginID   string             `json:"plugin_id" maxLength:"40" pattern:"^[a-z][a-z_]{1,38}[a-z]$" example:"chat" doc:"A plugin of the catalogue."`
 		Version    string             `json:"version" required:"false" maxLength:"100" example:"1.2.0" doc:"Left out: the one that the operator pinned, else the newest."`
 		Grants     []string           `json:"grants" nullable:"false" maxItems:"500" minLength:"1" maxLength:"300" example:"[\"tasks.read\"]" doc:"Keys of what the version asks for."`
@@ -251,7 +256,8 @@ func (f *Feature) beforeCreate(ctx context.Context, in *createInput) error {
 	if err := checkSettings(m, in.Body.Settings); err != nil {
 		return err
 	}
-	return f.try(ctx, m, &plugins.Installation{Organization: v.Scope().Organization, PluginID: m.ID}, in.Body.Settings)
+	in.installation = id.New()
+	return f.try(ctx, m, &plugins.Installation{Organization: v.Scope().Organization, ID: in.installation, PluginID: m.ID}, in.Body.Settings)
 }
 
 func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createInput) (PluginInstallation, error) {
@@ -264,7 +270,7 @@ func (f *Feature) create(ctx context.Context, tx *tenant.Tx, in *createInput) (P
 	if err != nil {
 		return PluginInstallation{}, err
 	}
-	auto, installation := true, id.New()
+	auto, installation := true, in.installation
 	b.AutoUpdate.Set(&auto)
 	open, sealed, err := plugins.SealSettings(f.Keys, s.Organization, installation, b.Settings, m.SecretFields())
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	keepSchedules = `insert into plugin_schedules as s (tenant_id, installation_id, name, every_seconds, next_at)
 		select $1, $2, u.name, u.every_seconds, now() + make_interval(secs => u.every_seconds) from unnest($3::text[], $4::integer[]) as u (name, every_seconds)
 		on conflict on constraint plugin_schedules_pkey do update set every_seconds = excluded.every_seconds, next_at = least(s.next_at, excluded.next_at)`
-	wakeQueue     = `update plugin_dispatch set due_at = now() where tenant_id = $1 and installation_id = $2`
+	wakeQueue     = `update plugin_dispatch set due_at = now(), rest_until = null where tenant_id = $1 and installation_id = $2`
 	selectListens = `select exists (select from plugin_installations i where i.tenant_id = $1 and exists (select from unnest(i.grants) g where g like 'event:%'))`
 
 	listQueued = `select q.position, q.event_id, q.event_type, q.attempts, case when q.failed_at is null then q.due_at end as due_at, q.failed_at, q.error

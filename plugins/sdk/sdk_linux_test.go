@@ -251,3 +251,25 @@ func TestHostCallsAtOnce(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// A listener that is slow says in time how far it came: what it did and did not tell
+// of would all come again.
+func TestHearStopsInTime(t *testing.T) {
+	t.Parallel()
+	heard := 0
+	s := sdk.NewServer(sdk.Plugin{Hear: func(context.Context, *sdk.Call, sdk.Event) error {
+		heard++
+		time.Sleep(100 * time.Millisecond)
+		return nil
+	}}, nil)
+	r := &pluginpb.HearRequest{Call: call()}
+	for n := range 50 {
+		r.Events = append(r.Events, event(n, "slow"))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	a, err := s.Hear(ctx, r)
+	if err != nil || ctx.Err() != nil || a.GetError() != "" || int(a.GetDone()) != heard || heard < 1 || heard > 9 {
+		t.Errorf("heard %d, said %v, %v, %v", heard, a, err, ctx.Err())
+	}
+}

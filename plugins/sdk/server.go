@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -51,13 +52,20 @@ func run[A any](s *server, what string, handler func() (A, error)) (a A, err err
 }
 
 // Hear tells the plugin of one event after the other, and stops at the first that
-// is to come again.
+// is to come again, or when there may be no time left for another: an answer after
+// the deadline is none, and all of it would come again.
 func (s *server) Hear(ctx context.Context, r *pluginpb.HearRequest) (*pluginpb.HearResponse, error) {
 	if s.p.Hear == nil {
 		return nil, status.Error(codes.Unimplemented, "it hears no events")
 	}
 	c := s.call(r.GetCall())
+	began, longest := time.Now(), time.Duration(0)
+	deadline, bounded := ctx.Deadline()
 	for i, raw := range r.GetEvents() {
+		last := time.Now()
+		if bounded && i > 0 && deadline.Sub(last) < max(longest, deadline.Sub(began)/4) {
+			return &pluginpb.HearResponse{Done: int32(i)}, nil
+		}
 		err := ctx.Err()
 		if err == nil {
 			err = s.guarded("Hear", func() error {
@@ -73,6 +81,7 @@ func (s *server) Hear(ctx context.Context, r *pluginpb.HearRequest) (*pluginpb.H
 		} else if err != nil {
 			return &pluginpb.HearResponse{Done: int32(i), Error: clip(err.Error())}, nil
 		}
+		longest = max(longest, time.Since(last))
 	}
 	return &pluginpb.HearResponse{Done: int32(len(r.GetEvents()))}, nil
 }

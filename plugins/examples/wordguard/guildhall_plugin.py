@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -113,6 +114,10 @@ class Call:
     def settings(self):
         return json.loads(self.settings_json or b"{}")
 
+    def time_remaining(self):
+        """How many seconds the host still waits, or None."""
+        return self._context.time_remaining()
+
     def host(self, method, request):
         """Call a method of the service Host: call.host("GetValue",
         host_pb2.GetValueRequest(key="seen")). Raises grpc.RpcError."""
@@ -173,7 +178,14 @@ class Servicer(plugin_pb2_grpc.PluginServicer):
     def Hear(self, request, call):
         if self.plugin.hear is None:
             raise _Unserved("it hears no events")
+        # An answer after the deadline is none, and all of it would come again: the
+        # last quarter of the time is for answering, or more where events take long.
+        whole, longest = call.time_remaining(), 0.0
         for done, raw in enumerate(request.events):
+            left = call.time_remaining()
+            if left is not None and done > 0 and left < max(longest, whole / 4):
+                return plugin_pb2.HearResponse(done=done)
+            began = time.monotonic()
             try:
                 self.plugin.hear(call, json.loads(raw))
             except Final:
@@ -181,6 +193,7 @@ class Servicer(plugin_pb2_grpc.PluginServicer):
             except Exception as e:
                 traceback.print_exc()
                 return plugin_pb2.HearResponse(done=done, error=f"{type(e).__name__}: {e}"[:1000])
+            longest = max(longest, time.monotonic() - began)
         return plugin_pb2.HearResponse(done=len(request.events))
 
     @_guarded

@@ -226,6 +226,11 @@ func (c *child) terminate() {
 
 func (c *child) failed() bool { return !c.state.Success() }
 
+// unconfined says that the process ended before it became the plugin.
+func (c *child) unconfined() bool {
+	return c.spec.Confine != "" && c.state.Sys().(syscall.WaitStatus).ExitStatus() == statusUnconfined
+}
+
 // ending says how the first process ended.
 func (c *child) ending() string {
 	w := c.state.Sys().(syscall.WaitStatus)

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,8 +42,14 @@ func Main() {
 	runtime.LockOSThread() // rights belong to threads, and this one becomes the plugin
 	err := confine()
 	fmt.Fprintf(os.Stderr, "confining the plugin: %v\n", err)
-	os.Exit(126)
+	if errors.Is(err, unix.ENOEXEC) { // what the plugin brought is no program
+		os.Exit(127)
+	}
+	os.Exit(statusUnconfined)
 }
+
+// statusUnconfined is how a process ends that could not become the plugin.
+const statusUnconfined = 126
 
 func confine() error {
 	pipe := os.NewFile(ordersFD, "orders")

@@ -18,14 +18,14 @@
 //     its own temporary folder, and opens no TCP connection;
 //   - rlimits for memory, processes, open files and file sizes; a low priority;
 //   - a watcher, four times a second, for what rlimits do not count: the memory
-//     and the processor time of all its processes together.
+//     and the processor time of all its processes together; and every other
+//     second for its temporary files.
 //
 // What a kernel, a container or an account without rights does not let the host
 // set up is left out, logged once at the start and listed by Process.Missing.
 //
-// What stays open, in any case: memory behind files that are in memory only
-// (memfd_create, a temporary folder on tmpfs) is bounded per file and by the
-// number of open files, not in sum; the kernel's own surface, since there is no
+// What stays open, in any case: files without a name (memfd_create, deleted while
+// open) are bounded per file and by the number of open files, not in sum; the kernel's own surface, since there is no
 // system call filter. On a host that is not root and may not make user
 // namespaces, the plugin has the host's own account: Landlock alone keeps it from
 // the host's files and memory, and a process that leaves its session and its

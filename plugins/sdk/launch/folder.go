@@ -70,7 +70,12 @@ func (f *folder) write(name string, content []byte) error {
 			return err
 		}
 	}
-	return os.WriteFile(path, content, 0o444)
+	for d := filepath.Dir(path); d != f.files; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { // whatever the host's umask is
+			return err
+		}
+	}
+	return errors.Join(os.WriteFile(path, content, 0o444), os.Chmod(path, 0o444))
 }
 
 // remove is best effort: the plugin may still be dying.

@@ -239,3 +239,47 @@ func TestTheHashedFileRuns(t *testing.T) {
 		t.Error("the swapped file ran")
 	}
 }
+
+func TestTemporaryFilesAreBoundedInSum(t *testing.T) {
+	t.Parallel()
+	s := spec(t)
+	s.Limits.FolderBytes = 16 << 20
+	p := start(t, s)
+	if _, err := act(t, p, "fill", ""); status.Code(err) != codes.Unavailable {
+		t.Fatal(err)
+	}
+	ends(t, p, "exceeded its 16 MiB of temporary files")
+	if os.Geteuid() == 0 {
+		return // root sees everything
+	}
+	p = start(t, s)
+	if _, err := act(t, p, "hide", ""); status.Code(err) != codes.Unavailable {
+		t.Fatal(err)
+	}
+	ends(t, p, "temporary files that cannot be looked at")
+}
+
+func TestConnectionsToTheHostAreBounded(t *testing.T) {
+	t.Parallel()
+	p := start(t, spec(t))
+	for range 2 { // they make room when they end
+		if got := output(t, p, "crowd", ""); got != "4" {
+			t.Errorf("it has %s connections to the host", got)
+		}
+	}
+}
+
+// The files of a plugin can be read by its account whatever the umask of the host.
+func TestFilesDoNotDependOnTheUmask(t *testing.T) {
+	before := syscall.Umask(0o077)
+	s := spec(t)
+	p, err := launch.Start(t.Context(), s)
+	syscall.Umask(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	if got := output(t, p, "read", "words/one.txt"); got != "one" {
+		t.Errorf("it reads %q", got)
+	}
+}

@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,6 +48,10 @@ func peer(c *net.UnixConn) (int, error) {
 	}
 	return int(who.Uid), nil
 }
+
+// occupied is what a file takes of the disk: what is in it may be far less than its
+// size says.
+func occupied(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
 // passable says whether an account can walk down to a folder.
 func passable(dir string, uid int) error {

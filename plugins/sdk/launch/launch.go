@@ -23,6 +23,24 @@ var ErrStopped = errors.New("stopped")
 // ErrLimit is in the reason of a process that used more than it may.
 var ErrLimit = errors.New("over a limit")
 
+// ErrNotRun is in the reason of a start that failed before the plugin's own program
+// ran: the machine's trouble, and not the plugin's.
+var ErrNotRun = errors.New("not run")
+
+// ErrSlow is in the reason of a start that took too long.
+var ErrSlow = errors.New("too slow")
+
+// kinded is an error with a kind for errors.Is that its text does not show.
+type kinded struct {
+	error
+	kind error
+}
+
+func (k kinded) Is(err error) bool { return err == k.kind } //nolint:errorlint // what Is is for
+func (k kinded) Unwrap() error     { return k.error }
+
+func notRun(err error) error { return kinded{err, ErrNotRun} }
+
 // limitError says which limit it was.
 type limitError string
 
@@ -65,7 +83,7 @@ type Process struct {
 // before, nothing is left of it.
 func Start(ctx context.Context, spec Spec) (*Process, error) {
 	if err := spec.complete(); err != nil {
-		return nil, err
+		return nil, notRun(err)
 	}
 	p := &Process{spec: spec, done: make(chan struct{})}
 	if err := p.start(ctx); err != nil {
@@ -80,12 +98,12 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 func (p *Process) start(ctx context.Context) (err error) {
 	uid, dedicated := account(p.spec.UID)
 	if p.folder, err = newFolder(&p.spec, uid, dedicated); err != nil {
-		return err
+		return notRun(err)
 	}
 	p.child = newChild(&p.spec, p.folder, uid, dedicated)
 	if p.host, err = serveHost(&p.spec, p.folder, uid, dedicated); err != nil {
 		p.folder.remove()
-		return err
+		return notRun(err)
 	}
 	p.output = newOutput(p.spec.Output)
 	p.stdout, p.stderr = p.output.stream("stdout"), p.output.stream("stderr")
@@ -107,7 +125,7 @@ func (p *Process) start(ctx context.Context) (err error) {
 		},
 	})
 	ctx, cancel := context.WithTimeoutCause(ctx, p.spec.StartTimeout,
-		fmt.Errorf("did not answer within %s of its start", p.spec.StartTimeout))
+		kinded{fmt.Errorf("did not answer within %s of its start", p.spec.StartTimeout), ErrSlow})
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { p.end(context.Cause(ctx)) })()
 	if err = p.connect(ctx); err == nil {
@@ -122,7 +140,7 @@ func (p *Process) start(ctx context.Context) (err error) {
 		p.host.Stop()
 		p.client.Kill()
 		p.folder.remove()
-		return err
+		return notRun(err)
 	}
 	select {
 	case <-p.child.exited: // its status is the better reason
@@ -130,6 +148,9 @@ func (p *Process) start(ctx context.Context) (err error) {
 		p.end(err)
 	}
 	<-p.done
+	if p.child.unconfined() {
+		return notRun(p.Err())
+	}
 	return p.Err()
 }
 
@@ -165,6 +186,7 @@ func (p *Process) run(env []string, shake *io.PipeWriter) error {
 	pumps.Go(func() { pumpStdout(outR, p.output.stream("stdout"), shake) })
 	pumps.Go(func() { pumpStderr(errR, p.output.stream("stderr")) })
 	go p.watch()
+	go p.watchFolder()
 	p.mu.Lock()
 	late := p.reason != nil
 	p.mu.Unlock()

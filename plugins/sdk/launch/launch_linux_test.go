@@ -191,8 +191,12 @@ func TestFailedStarts(t *testing.T) {
 			if args == "silent" {
 				s.StartTimeout = time.Second
 			}
-			if _, err := launch.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), want) {
+			_, err := launch.Start(t.Context(), s)
+			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("%v, not %q", err, want)
+			}
+			if errors.Is(err, launch.ErrNotRun) || errors.Is(err, launch.ErrSlow) != (args == "silent") {
+				t.Errorf("of the wrong kind: %v", err)
 			}
 		})
 	}
@@ -200,7 +204,15 @@ func TestFailedStarts(t *testing.T) {
 		t.Parallel()
 		s := spec(t)
 		s.Command.Binary = []byte("#!/no/such/thing\n")
-		if _, err := launch.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), "exited with status 126") {
+		if _, err := launch.Start(t.Context(), s); !errors.Is(err, launch.ErrNotRun) || !strings.Contains(err.Error(), "exited with status 126") {
+			t.Fatal(err)
+		}
+	})
+	t.Run("no folder", func(t *testing.T) {
+		t.Parallel()
+		s := spec(t)
+		s.Dir = public(t)
+		if _, err := launch.Start(t.Context(), s); !errors.Is(err, launch.ErrNotRun) {
 			t.Fatal(err)
 		}
 	})

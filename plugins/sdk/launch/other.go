@@ -4,6 +4,7 @@ package launch
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -74,8 +75,12 @@ func (c *child) ending() string { return c.cmd.ProcessState.String() }
 func (c *child) failed() bool   { return !c.cmd.ProcessState.Success() }
 func (c *child) usage() Usage   { return Usage{Processes: 1} }
 
+func (c *child) unconfined() bool { return false }
+
 // peer is not asked: the socket's folder lets nobody else in.
 func peer(*net.UnixConn) (int, error) { return os.Geteuid(), nil }
+
+func occupied(info fs.FileInfo) int64 { return info.Size() }
 
 func passable(string, int) error { return errors.ErrUnsupported }
 

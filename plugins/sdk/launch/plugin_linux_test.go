@@ -9,7 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -109,6 +112,20 @@ func (p *testPlugin) Act(ctx context.Context, r *pluginpb.ActRequest) (*pluginpb
 		return &pluginpb.ActResponse{Output: b}, nil
 	case "write":
 		return said(os.WriteFile(in, []byte("here"), 0o600))
+	case "fill": // its temporary folder, with many files that are small enough
+		for n := range 64 {
+			if err := os.WriteFile(fmt.Sprintf("%s/%d", os.TempDir(), n), bytes.Repeat([]byte{1}, 1<<20), 0o600); err != nil {
+				return said(err)
+			}
+		}
+		select {}
+	case "hide":
+		if err := os.Mkdir(os.TempDir()+"/d", 0o300); err != nil {
+			return said(err)
+		}
+		select {}
+	case "crowd": // of connections to the host
+		return crowd()
 	case "descriptors":
 		return descriptors()
 	case "dial":
@@ -136,6 +153,32 @@ func bomb() error {
 			return fmt.Errorf("after %d: %w", n, err)
 		}
 	}
+}
+
+// crowd tells how many connections the host keeps open.
+func crowd() (*pluginpb.ActResponse, error) {
+	var open atomic.Int32
+	var wg sync.WaitGroup
+	for range 20 {
+		c, err := net.Dial("unix", os.Getenv(pluginpb.HostSocketVariable))
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		wg.Go(func() {
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			for b := make([]byte, 1000); ; {
+				if _, err := c.Read(b); errors.Is(err, os.ErrDeadlineExceeded) {
+					open.Add(1)
+					return
+				} else if err != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return &pluginpb.ActResponse{Output: fmt.Append(nil, open.Load())}, nil
 }
 
 func host(ctx context.Context) (*pluginpb.ActResponse, error) {

@@ -30,6 +30,7 @@ type Limits struct {
 	Processes   int           // 64; threads count, where the kernel counts them for this plugin alone
 	OpenFiles   int           // 256 per process
 	FileBytes   int64         // 64 MiB per file
+	FolderBytes int64         // 256 MiB; all temporary files together
 	CPUPercent  int           // 100, which is one core, averaged over CPUWindow
 	CPUWindow   time.Duration // 10 s
 	Nice        int           // 5: how far the plugin stands back for others, up to 19
@@ -74,6 +75,7 @@ const (
 	maxDir       = 70 // a socket's path has at most 107 bytes
 	maxLine      = 4 << 10
 	maxMessage   = 4 << 20
+	maxFiles     = 20_000 // temporary ones
 	startTimeout = 5 * time.Second
 )
 
@@ -110,6 +112,7 @@ func (l *Limits) complete() {
 	orDefault(&l.Processes, 64)
 	orDefault(&l.OpenFiles, 256)
 	orDefault(&l.FileBytes, 64<<20)
+	orDefault(&l.FolderBytes, 256<<20)
 	orDefault(&l.CPUPercent, 100)
 	orDefault(&l.CPUWindow, 10*time.Second)
 	orDefault(&l.Nice, 5)

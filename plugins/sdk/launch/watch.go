@@ -1,6 +1,12 @@
 package launch
 
-import "time"
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+	"time"
+)
 
 const watchEvery = 250 * time.Millisecond
 
@@ -26,6 +32,61 @@ func (p *Process) watch() {
 		case now = <-tick.C:
 		}
 	}
+}
+
+// folderEvery is how often the temporary files are summed up, which takes longer.
+const folderEvery = 2 * time.Second
+
+// watchFolder ends the process when the files in its folder are too many or too
+// large in sum, or when it hides them.
+func (p *Process) watchFolder() {
+	tick := time.NewTicker(folderEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.child.exited:
+			return
+		case <-tick.C:
+		}
+		if err := p.spec.Limits.judgeFolders(p.folder.tmp, p.folder.run); err != nil {
+			p.end(err)
+			return
+		}
+	}
+}
+
+func (l *Limits) judgeFolders(folders ...string) error {
+	var used int64
+	files := 0
+	for _, folder := range folders {
+		err := filepath.WalkDir(folder, func(_ string, d fs.DirEntry, err error) error {
+			var info fs.FileInfo
+			if err == nil {
+				info, err = d.Info()
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // it went meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			used += occupied(info)
+			if files++; files > maxFiles {
+				return overLimit("exceeded its %d temporary files", maxFiles)
+			}
+			if used > l.FolderBytes {
+				return overLimit("exceeded its %s of temporary files", mebibytes(l.FolderBytes))
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, ErrLimit):
+			return err
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENAMETOOLONG):
+			return overLimit("has temporary files that cannot be looked at: %v", errors.Unwrap(err))
+		}
+	}
+	return nil
 }
 
 func (l *Limits) judge(u Usage, percent float64) error {

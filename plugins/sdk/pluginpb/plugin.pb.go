@@ -188,8 +188,10 @@ func (x *HearRequest) GetEvents() [][]byte {
 
 type HearResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many events are done, from the first on. Fewer than were sent means
-	// that the rest is to come again later.
+	// How many events are done, from the first on. Answer in time: events that
+	// were done and not told are sent again. Fewer than were sent, at least one, and
+	// no error means that the rest was not tried, for lack of time; it comes again at
+	// once. Otherwise the first of the rest is to come again later.
 	Done int32 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
 	// Why the rest is not done; shown to the organisation's admins.
 	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
@@ -359,7 +361,7 @@ func (x *DecideItem) GetDraft() []byte {
 
 type DecideResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One for each item, in their order. None at all allows everything.
+	// One for each item, in their order; an empty one allows. Fewer are a failure.
 	Decisions     []*Decision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

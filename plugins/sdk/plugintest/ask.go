@@ -106,7 +106,8 @@ func (h *Host) mustHave(key string) {
 }
 
 // Hear tells of events. It returns how many of them, from the first on, are done;
-// the error says why the rest is to come again later.
+// the error says why the rest is to come again later. Without one, the plugin had
+// no time for the rest.
 func (h *Host) Hear(events ...sdk.Event) (done int, err error) {
 	h.t.Helper()
 	r := &pluginpb.HearRequest{}
@@ -125,7 +126,7 @@ func (h *Host) Hear(events ...sdk.Event) (done int, err error) {
 		if err == nil && (done < 0 || done > len(events)) {
 			err = fmt.Errorf("it says that %d of %d events are done", done, len(events))
 		}
-		if err == nil && done < len(events) {
+		if err == nil && done < len(events) && (done == 0 || a.GetError() != "") {
 			err = status.Error(codes.Unknown, a.GetError())
 		}
 		return err
@@ -150,7 +151,7 @@ func (h *Host) Decide(hook string, subject, draft any) (d Decision, err error) {
 			r.Call = c
 			a, err := p.Decide(ctx, r)
 			switch {
-			case err != nil || len(a.GetDecisions()) == 0:
+			case err != nil:
 				return err
 			case len(a.GetDecisions()) != 1:
 				return fmt.Errorf("it answers with %d decisions about one draft", len(a.GetDecisions()))

@@ -154,7 +154,7 @@ func (t *trial) hook(h bundle.Hook) {
 
 // oddDecisions says what is wrong with the answer about one draft.
 func oddDecisions(all []*pluginpb.Decision) error {
-	if len(all) > 1 {
+	if len(all) != 1 {
 		return fmt.Errorf("it answers with %d decisions about one draft", len(all))
 	}
 	for _, d := range all {

@@ -148,6 +148,10 @@ func hear(ctx context.Context, c *sdk.Call, e sdk.Event) error {
 		return err
 	}
 	switch {
+	case strings.Contains(d.Title, "slow"):
+		time.Sleep(100 * time.Millisecond)
+	case strings.Contains(d.Title, "tardy"): // and not in time if two come at once
+		time.Sleep(1200 * time.Millisecond)
 	case strings.Contains(d.Title, "final"):
 		return sdk.Finalf("never")
 	case strings.Contains(d.Title, "later") && times == 1:
@@ -310,6 +314,9 @@ func check(_ context.Context, c *sdk.Call) ([]sdk.SettingsError, error) {
 	var s settings
 	if err := c.Settings(&s); err != nil {
 		return nil, err
+	}
+	if s.Secret == "exit" {
+		os.Exit(3)
 	}
 	if s.Secret == "wrong" {
 		return []sdk.SettingsError{{Pointer: "/secret", Message: "is not accepted by anybody"}}, nil
