@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/tenant/tenanttest"
 )
 
@@ -73,6 +77,68 @@ func TestStorefrontKeysCountAtOnceEverywhere(t *testing.T) {
 		}
 	}
 	if got := owner.get("/v1/events?type=customer.created").want(200); got.str("data.0.actor.type") != "shopper" || got.str("data.0.data.email") != "ann@example.test" {
+		t.Errorf("%s", got.body)
+	}
+}
+
+// What a shopper's statements can see of work is nothing, whoever writes them.
+func TestShoppersSeeNoWork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner := w.person("owner").organization("Acme")
+	project := owner.post("/v1/projects", m{"name": "Open"}).want(201).str("id")
+	owner.post("/v1/projects/"+project+"/tasks", m{"title": "A task"}).want(201)
+	shop := owner.shop()
+	ann := shop.customer("ann@example.test")
+	for _, c := range []*client{shop, ann} {
+		caller, err := w.app.features.shoppers(t.Context(), api.Credentials{PublishableKey: c.key, Bearer: c.token, Access: api.Storefront})
+		if err != nil {
+			t.Fatal(err)
+		}
+		view := w.app.db.View(caller.Scope)
+		for _, table := range []string{"project_sight", "project_access"} {
+			if n, err := tenant.Value[int](t.Context(), view, `select count(*) from `+table+` where role is not null`); err != nil || n != 0 {
+				t.Errorf("%s sees %d rows of %s: %v", caller.Scope.Actor.Kind, n, table, err)
+			}
+		}
+		if len(w.app.authority.Catalogue().Keys(caller.Permissions)) != 0 {
+			t.Errorf("%s has permissions", caller.Scope.Actor.Kind)
+		}
+	}
+	// What customers do stands in the log as theirs.
+	ann.patch("/v1/storefront/customers/me", m{"name": "Ann"}).want(200)
+	w.settle()
+	if got := owner.get("/v1/events?type=customer.updated").want(200); got.str("data.0.actor.type") != "customer" || got.str("data.0.actor.id") != ann.user {
+		t.Errorf("%s", got.body)
+	}
+	if got := owner.get("/v1/audit-log?type=customer.logged_in").want(200); got.len("data") != 1 {
+		t.Errorf("%s", got.body)
+	}
+}
+
+func TestShoppersRepeatWrites(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	shop := w.person("owner").organization("Acme").shop()
+	ann := shop.customer("ann@example.test")
+	code, _ := w.mailed("ann@example.test", "Confirm")
+	key := "Idempotency-Key: " + id.NewRandom().String()
+	confirm := func(c *client, token, key string) *reply {
+		return c.post("/v1/storefront/auth/confirm-email", m{"token": token}, key)
+	}
+	confirm(shop, code, key).want(200)
+	if again := confirm(shop, code, key).want(200); again.header("Idempotency-Replayed") != "true" {
+		t.Errorf("%v", again.head)
+	}
+	confirm(shop, code[:63]+"A", key).want(422).code("idempotency_mismatch")
+	confirm(shop, code, "Idempotency-Key: mine").want(422).code("validation_failed")
+	for range 2 {
+		r := ann.post("/v1/storefront/customers/me/addresses", m{"address": anAddress}, "Idempotency-Key: mine").want(201)
+		if bob := shop.customer(id.New().String() + "@example.test"); bob.post("/v1/storefront/customers/me/addresses", m{"address": anAddress}, "Idempotency-Key: mine").want(201).str("id") == r.str("id") {
+			t.Error("another customer got the answer")
+		}
+	}
+	if got := ann.get("/v1/storefront/customers/me/addresses").want(200); got.len("data") != 1 {
 		t.Errorf("%s", got.body)
 	}
 }
@@ -255,7 +321,7 @@ func TestCustomerGuessesAreSlowedDown(t *testing.T) {
 	login(other, "ann@example.test", testPassword, bad).want(200)
 	// Guesses at once cannot overtake the count.
 	var g errgroup.Group
-	answers := make([]int, 30)
+	start, answers := time.Now(), make([]int, 30)
 	for i := range answers {
 		g.Go(func() error {
 			r, err := shop.try("POST", "/v1/storefront/auth/login", m{"email": "ann@example.test", "password": "not the password"}, "X-Forwarded-For: 203.0.113.9")
@@ -274,8 +340,9 @@ func TestCustomerGuessesAreSlowedDown(t *testing.T) {
 			looked++
 		}
 	}
-	if looked > 5 {
-		t.Errorf("%d passwords were looked at", looked)
+	// The fifth failure closes the door for a second, each further one for twice as long.
+	if took := time.Since(start); looked > 5+int(math.Log2(1+took.Seconds())) {
+		t.Errorf("%d passwords were looked at within %v", looked, took)
 	}
 	if n := len(w.sql(`select from event_log where type = 'customer.login_denied' and subject_id is not null`)); n == 0 {
 		t.Error("the audit log knows nothing of it")

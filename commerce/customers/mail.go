@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/fault"
@@ -162,12 +161,9 @@ func (f *Feature) compose(organization id.ID, m message, shop string) (mail.Mess
 	if !ok {
 		return mail.Message{}, fmt.Errorf("customers: no letter for %q", m.Purpose)
 	}
-	shop = strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, shop))
+	if shop = mail.Harmless(shop); shop == "" {
+		shop = "the shop"
+	}
 	l := mail.Letter{
 		Subject: fmt.Sprintf(let.subject, shop), Lines: []string{fmt.Sprintf(let.line, shop)}, Button: let.button, URL: m.Redirect, After: let.after, Sender: shop,
 	}

@@ -5,7 +5,9 @@ import (
 	"embed"
 	"fmt"
 	htmltemplate "html/template"
+	"strings"
 	texttemplate "text/template"
+	"unicode"
 )
 
 // Letter is what a mail to a person says, in both forms.
@@ -55,4 +57,30 @@ func (w *Letters) Write(l Letter, to, id string) (Message, error) {
 		To: to, Subject: l.Subject, Text: text.String(), HTML: html.String(), ID: id,
 		Headers: map[string]string{"Auto-Submitted": "auto-generated"},
 	}, nil
+}
+
+// mostQuoted is how much of a name a letter shows.
+const mostQuoted = 64
+
+// Harmless is a name as a letter to a stranger shows it: short, and with nothing
+// that a mail program would make a link of.
+func Harmless(name string) string {
+	var b strings.Builder
+	runes := []rune(name)
+	n := 0
+	for i, r := range runes {
+		if n++; n > mostQuoted {
+			b.WriteRune('…')
+			break
+		}
+		switch {
+		case strings.ContainsRune("/\\:@／＠<>“”\"", r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r):
+			b.WriteRune(' ')
+		case strings.ContainsRune(".。．｡․", r) && i+1 < len(runes) && !unicode.IsSpace(runes[i+1]):
+			b.WriteString(". ")
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
 }

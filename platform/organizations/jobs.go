@@ -44,7 +44,7 @@ func (f *Feature) sendInvitation(ctx context.Context, db *tenant.DB, s tenant.Sc
 	link := strings.TrimRight(f.PublicURL, "/") + "/invitations/accept#token=" + token
 	err = f.Mail.Send(ctx, mail.Message{
 		To:      l.Email,
-		Subject: "Invitation to " + harmless(l.Organization),
+		Subject: "Invitation to " + mail.Harmless(l.Organization),
 		ID:      "invitation-" + s.RequestID, // the job's: a repeat of the job is the same mail
 		Text: fmt.Sprintf("%s invites you to join the organisation %s with the role %s.\n\nAccept the invitation here:\n%s\n\n"+
 			"It is for this address alone and ends on %s. If you did not expect it, ignore this mail.\n",

@@ -4,12 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
 
@@ -108,31 +107,5 @@ func (f *Feature) purgeOldSends(ctx context.Context, db *tenant.DB) error {
 	return nil
 }
 
-// mostQuoted is how much of a name a letter shows.
-const mostQuoted = 64
-
 // quoted is a name between quotation marks, of which it has none itself.
-func quoted(name string) string { return "“" + harmless(name) + "”" }
-
-// harmless is a name as a letter to a stranger shows it: short, and with nothing
-// that a mail program would make a link of.
-func harmless(name string) string {
-	var b strings.Builder
-	runes := []rune(name)
-	n := 0
-	for i, r := range runes {
-		if n++; n > mostQuoted {
-			b.WriteRune('…')
-			break
-		}
-		switch {
-		case strings.ContainsRune("/\\:@／＠<>“”\"", r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r):
-			b.WriteRune(' ')
-		case strings.ContainsRune(".。．｡․", r) && i+1 < len(runes) && !unicode.IsSpace(runes[i+1]):
-			b.WriteString(". ")
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return strings.Join(strings.Fields(b.String()), " ")
-}
+func quoted(name string) string { return "“" + mail.Harmless(name) + "”" }
