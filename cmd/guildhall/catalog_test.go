@@ -295,7 +295,7 @@ func TestProductsAreExportedAndImported(t *testing.T) {
 		return c.get(o.str("result_url")).want(200)
 	}
 	file := ann.get("/v1/products/export").want(200)
-	if file.header("Content-Type") != "text/csv; charset=utf-8" {
+	if file.header("Content-Type") != "text/csv" {
 		t.Errorf("exported as %s", file.header("Content-Type"))
 	}
 	before := string(ann.get("/v1/products?limit=200").want(200).body)
