@@ -116,6 +116,12 @@ func TestVariantsOfAProduct(t *testing.T) {
 	one := "/v1/variants/" + third.str("id")
 	ann.patch(one, m{"price": m{"amount": 3000}, "position": 1}, `If-Match: "1"`).want(200)
 	ann.patch(one, m{"sku": "x"}, `If-Match: "1"`).want(412).code("version_conflict")
+	if named := ann.patch(one, m{"title": "Large"}).want(200); named.str("title") != "Large" {
+		t.Errorf("named %s", named.body)
+	}
+	if made := ann.patch(one, m{"title": nil}).want(200); made.str("title") != "L / Blue" {
+		t.Errorf("without a name %s", made.body)
+	}
 	list := ann.get(path + "/variants?limit=2").want(200)
 	if list.str("data.0.id") != third.str("id") || list.len("data") != 2 {
 		t.Errorf("listed %s", list.body)
@@ -295,7 +301,7 @@ func TestProductsAreExportedAndImported(t *testing.T) {
 		return c.get(o.str("result_url")).want(200)
 	}
 	file := ann.get("/v1/products/export").want(200)
-	if file.header("Content-Type") != "text/csv; charset=utf-8" {
+	if file.header("Content-Type") != "text/csv" {
 		t.Errorf("exported as %s", file.header("Content-Type"))
 	}
 	before := string(ann.get("/v1/products?limit=200").want(200).body)

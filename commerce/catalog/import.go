@@ -646,7 +646,7 @@ func (f *Feature) importOperations(r *api.Router) {
 		ID: "export-products", Route: "GET /products/export", Can: Read, Summary: "Export products",
 		Doc: "As CSV, one line for each variant, with the columns that an import takes. Amounts are in major units, times in UTC. " +
 			"A cell that a spreadsheet would compute begins with an apostrophe. Read in again, it changes nothing.",
-	}, "text/csv; charset=utf-8", f.export)
+	}, "text/csv", f.export)
 	api.Write(r, api.Op{
 		ID: "import-products", Route: "POST /products/imports", Can: Write, Status: 202, MaxBody: maxImportBytes, Emits: api.Events(importStarted.Type),
 		Summary: "Import products",

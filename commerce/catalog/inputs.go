@@ -132,7 +132,7 @@ type patchVariant struct {
 	Body      struct {
 		SKU              api.Optional[string] `json:"sku" required:"false" nullable:"true" maxLength:"100"`
 		Barcode          api.Optional[string] `json:"barcode" required:"false" nullable:"true" maxLength:"100"`
-		Title            api.Optional[string] `json:"title" required:"false" maxLength:"300" doc:"Empty to have it made from the options."`
+		Title            api.Optional[string] `json:"title" required:"false" nullable:"true" minLength:"1" maxLength:"300" doc:"null to have it made from the options."`
 		Price            api.Optional[Price]  `json:"price" required:"false"`
 		CompareAtPrice   api.Optional[Price]  `json:"compare_at_price" required:"false" nullable:"true"`
 		Cost             api.Optional[Price]  `json:"cost" required:"false" nullable:"true"`

@@ -83,7 +83,9 @@ func (f *Feature) patchVariant(ctx context.Context, tx *tenant.Tx, in *patchVari
 		v := &p.Variants[i]
 		b.SKU.SetPtr(&v.SKU)
 		b.Barcode.SetPtr(&v.Barcode)
-		b.Title.Set(&v.Title)
+		if b.Title.Present {
+			v.Title = b.Title.Value // "" for null: tidy makes it
+		}
 		b.Options.Set(&v.Options)
 		b.WeightGrams.Set(&v.WeightGrams)
 		b.ImageURL.SetPtr(&v.ImageURL)
