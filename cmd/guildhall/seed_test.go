@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+)
 
 // seeded is an organisation with one of everything.
 type seeded struct {
@@ -26,6 +30,9 @@ func seedOrganization(w *world, name string) seeded {
 	for kind, v := range seedWork(owner, project) {
 		s.ids[kind] = v
 	}
+	for kind, v := range seedTrade(w, owner, name) {
+		s.ids[kind] = v
+	}
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
 	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
@@ -46,6 +53,16 @@ func seedWork(c *client, project string) map[string]string {
 	comment := c.post("/v1/tasks/"+task+"/comments", m{"body": "A comment"}).want(201).str("id")
 	label := c.get("/v1/labels?project_id=" + project).want(200).str("data.0.id")
 	return map[string]string{"project": project, "task": task, "comment": comment, "label": label}
+}
+
+// seedTrade makes a variant in stock and an order.
+func seedTrade(w *world, c *client, name string) map[string]string {
+	product, variant := w.variant(c.org, "mug-"+name)
+	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 5, "reason": "received"}).want(201).str("location_id")
+	order := id.New().String()
+	w.sql(`insert into orders (tenant_id, id, number, status, placed_at, payment_provider, email, email_key, currency, subtotal, discount, shipping, tax, total)
+		values ($1, $2, 1, 'placed', now(), 'manual', 'a@example.test', 'a@example.test', 'EUR', 0, 0, 0, 0, 0)`, c.org, order)
+	return map[string]string{"product": product, "variant": variant, "stock_location": location, "order": order}
 }
 
 // seedPrivate makes the same in a project that only its owner sees.
