@@ -67,7 +67,7 @@ func (l Level) counted(n int) Level {
 func (l Level) refuse(was Level) error {
 	switch {
 	case l.OnHand < 0:
-		return fault.Conflictf("stock_not_negative", "Only %d are there.", was.OnHand).With("on_hand", was.OnHand)
+		return fault.Conflictf("stock_not_negative", "Only %d are there.", was.OnHand).With("variant_id", l.VariantID).With("on_hand", was.OnHand)
 	case l.free() < 0:
 		return insufficient([]commerce.Shortage{{VariantID: l.VariantID, Requested: was.OnHand - l.OnHand, Available: max(0, was.free())}})
 	}
