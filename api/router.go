@@ -17,6 +17,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
@@ -26,10 +27,12 @@ type Kernel struct {
 	DB        *tenant.DB
 	Catalogue *authz.Catalogue
 	Identify  Identify
-	Cursors   *page.Codec
-	Log       *slog.Logger
-	Limits    Limits
-	Version   string
+	// IdentifyShopper is Identify for operations of the storefront.
+	IdentifyShopper Identify
+	Cursors         *page.Codec
+	Log             *slog.Logger
+	Limits          Limits
+	Version         string
 	// TrustedProxies may say for whom they forward.
 	TrustedProxies []netip.Prefix
 	// StrictEvents turns an event that is missing in Emits into an error of the
@@ -71,8 +74,11 @@ func NewRouter(k *Kernel) *Router {
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: "Guildhall", Version: cmp.Or(k.Version, "dev")},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", SchemaName),
-				SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}},
+				Schemas: huma.NewMapRegistry("#/components/schemas/", SchemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"bearer":         {Type: "http", Scheme: "bearer"},
+					"publishableKey": {Type: "apiKey", In: "header", Name: publishableKeyHeader},
+				},
 			},
 		},
 		Formats: map[string]huma.Format{
@@ -202,7 +208,15 @@ func GlobalRead[In, Out any](r *Router, op Op, fn func(ctx context.Context, v te
 // as a log-in that hashes a password in between. It takes no Idempotency-Key.
 func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (Out, error)) {
 	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
+		if op.Access == InOrganization || op.Access == Storefront {
+			if err := c.refresh(ctx); err != nil {
+				return nil, err
+			}
+		}
 		out, err := fn(ctx, in)
+		if errors.Is(err, tenant.ErrStale) { // it may have had effects: not to be repeated by us
+			err = fault.New(fault.Unavailable, "unavailable", "Your rights changed while this ran. See what became of it, then try again.")
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -215,9 +229,7 @@ func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (O
 func Stream[In any](r *Router, op Op, contentType string, fn func(ctx context.Context, v tenant.View, in *In, w io.Writer) error) {
 	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
 		// Stale rights must show before the status is out.
-		if _, err := withFresh(ctx, c, func(ctx context.Context) (int, error) {
-			return tenant.Value[int](ctx, c.kernel.DB.View(c.caller.Scope), `select 1`)
-		}); err != nil {
+		if err := c.refresh(ctx); err != nil {
 			return nil, err
 		}
 		if op.Audited {
@@ -267,11 +279,7 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 	if !op.Can.IsZero() {
 		ho.Extensions["x-permission"] = op.Can.Key
 	}
-	if op.Access == Public {
-		ho.Security = []map[string][]string{{}}
-	} else {
-		ho.Security = []map[string][]string{{"bearer": {}}}
-	}
+	ho.Security = op.security()
 	in := reflect.TypeFor[In]()
 	_, hasBody := in.FieldByName("Body")
 	form := bodyForm{raw: TakesRaw(in)} // the schemas are known after the registration

@@ -42,23 +42,29 @@ grant execute on function claim_plugin_schedules(integer) to guildhall_worker;
 
 CREATE OR REPLACE FUNCTION guildhall.claim_webhook_endpoint(lease_seconds integer, per_tenant integer, sent_tenant uuid DEFAULT NULL::uuid, sent_endpoint uuid DEFAULT NULL::uuid)
  RETURNS TABLE(tenant_id uuid, endpoint_id uuid, fence bigint)
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
-	select set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
+#variable_conflict use_column
+declare
+	at timestamptz;
+begin
+	perform set_config('synchronous_commit', 'off', true); -- a lease need not outlive a crash
 	-- One at a time, each seeing the leases of those before: else all who ask at
 	-- once find an organisation without drains.
-	select pg_advisory_xact_lock(7301, 4);
-	with busy as (
-		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > clock_timestamp() group by d.tenant_id
+	perform pg_advisory_xact_lock(7301, 4);
+	at := clock_timestamp();
+	return query with busy as (
+		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > at group by d.tenant_id
 	), own as (
 		select d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
 		where d.tenant_id = sent_tenant and d.endpoint_id = sent_endpoint
-		and d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
+		and d.due_at <= at and (d.lease_until is null or d.lease_until <= at) and coalesce(b.drains, 0) < per_tenant
 	), pick as (
 		select d.tenant_id, d.endpoint_id from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
-		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant
+		where d.due_at <= at and (d.lease_until is null or d.lease_until <= at) and coalesce(b.drains, 0) < per_tenant
 		and (d.endpoint_id = sent_endpoint or not exists (select from own))
 		order by coalesce(b.drains, 0), d.due_at limit 1
 		for update of d skip locked
@@ -71,8 +77,8 @@ AS $function$
 	union all
 	select null, null, null where not exists (select from taken) and exists (
 		select from webhook_dispatch d left join busy b on b.tenant_id = d.tenant_id
-		where d.due_at <= clock_timestamp() and (d.lease_until is null or d.lease_until <= clock_timestamp()) and coalesce(b.drains, 0) < per_tenant)
-$function$;
+		where d.due_at <= at and (d.lease_until is null or d.lease_until <= at) and coalesce(b.drains, 0) < per_tenant);
+end $function$;
 alter function claim_webhook_endpoint(integer,integer,uuid,uuid) owner to guildhall_platform;
 revoke execute on function claim_webhook_endpoint(integer,integer,uuid,uuid) from public;
 grant execute on function claim_webhook_endpoint(integer,integer,uuid,uuid) to guildhall_worker;
@@ -279,6 +285,7 @@ CREATE OR REPLACE FUNCTION guildhall.nudge_webhook_endpoints(most integer, per_t
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'guildhall', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 	with busy as (
 		select d.tenant_id, count(*) as drains from webhook_dispatch d where d.lease_until > now() group by d.tenant_id
@@ -938,6 +945,31 @@ create policy tenant on categories to guildhall_app using (tenant_id = (( SELECT
 grant delete, insert, select, update on categories to guildhall_app;
 comment on table categories is 'commerce/catalog: the tree of categories; whoever moves one holds a lock on the organisation''s tree, so that no cycle appears';
 
+create table collections (
+	tenant_id uuid not null,
+	id uuid not null,
+	slug text not null,
+	name text not null,
+	description text not null default ''::text,
+	image_url text,
+	rule jsonb not null,
+	sort text not null,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint collections_pkey PRIMARY KEY (tenant_id, id),
+	constraint collection_slug_taken UNIQUE (tenant_id, slug),
+	constraint collection_description_length CHECK (length(description) <= 5000),
+	constraint collection_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint collection_slug_form CHECK (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text AND length(slug) <= 100),
+	constraint collection_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table collections enable row level security;
+alter table collections force row level security;
+create policy tenant on collections to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on collections to guildhall_app;
+comment on table collections is 'commerce/catalog: products chosen by a rule, which is the filter of a list; nothing is stored of what it matches';
+
 create table comment_reactions (
 	tenant_id uuid not null,
 	comment_id uuid not null,
@@ -1019,11 +1051,37 @@ create policy tenant on customer_addresses to guildhall_app using (tenant_id = (
 grant delete, insert, select, update on customer_addresses to guildhall_app;
 comment on table customer_addresses is 'commerce/customers: the address book; an address is {name, line1, line2, city, state, postal_code, country, phone}';
 
+create table customer_mails (
+	tenant_id uuid not null,
+	id uuid not null,
+	customer_id uuid not null,
+	purpose text not null,
+	email text not null,
+	nonce bytea not null,
+	redirect_url text not null default ''::text,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone not null,
+	used_at timestamp with time zone,
+	constraint customer_mails_pkey PRIMARY KEY (tenant_id, id),
+	constraint customer_mail_purpose CHECK (purpose = ANY (ARRAY['confirm'::text, 'reset'::text, 'known'::text, 'password'::text])),
+	constraint customer_mail_redirect_length CHECK (length(redirect_url) <= 1000),
+	constraint customer_mail_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX customer_mails_age ON customer_mails USING btree (tenant_id, expires_at);
+CREATE INDEX customer_mails_customer ON customer_mails USING btree (tenant_id, customer_id, purpose, created_at);
+alter table customer_mails enable row level security;
+alter table customer_mails force row level security;
+create policy tenant on customer_mails to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customer_mails to guildhall_app;
+comment on table customer_mails is 'commerce/customers: mails to send and the single-use tokens in them; the token is (id) under a MAC with the nonce and is stored nowhere';
+
 create table customer_sessions (
 	tenant_id uuid not null,
 	customer_id uuid not null,
 	id uuid not null,
-	counter integer not null default 0,
+	nonce bytea not null,
+	counter bigint not null default 1,
+	source text not null default ''::text,
 	created_at timestamp with time zone not null default now(),
 	refreshed_at timestamp with time zone not null default now(),
 	expires_at timestamp with time zone not null,
@@ -1031,11 +1089,27 @@ create table customer_sessions (
 	constraint customer_sessions_pkey PRIMARY KEY (tenant_id, customer_id, id),
 	constraint customer_session_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE
 );
+CREATE INDEX customer_sessions_age ON customer_sessions USING btree (tenant_id, refreshed_at);
 alter table customer_sessions enable row level security;
 alter table customer_sessions force row level security;
 create policy tenant on customer_sessions to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on customer_sessions to guildhall_app;
-comment on table customer_sessions is 'commerce/customers: where a customer is logged in; counter says which refresh token is the last one that was given';
+comment on table customer_sessions is 'commerce/customers: where a customer is logged in; a refresh token is (customer, session, counter) under a MAC with the nonce; source is a MAC of account and network';
+
+create table customer_throttles (
+	tenant_id uuid not null,
+	subject text not null,
+	failures integer not null,
+	last_failed_at timestamp with time zone not null,
+	blocked_until timestamp with time zone not null,
+	constraint customer_throttles_pkey PRIMARY KEY (tenant_id, subject)
+);
+CREATE INDEX customer_throttles_age ON customer_throttles USING btree (tenant_id, last_failed_at);
+alter table customer_throttles enable row level security;
+alter table customer_throttles force row level security;
+create policy tenant on customer_throttles to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customer_throttles to guildhall_app;
+comment on table customer_throttles is 'commerce/customers: failed log-ins per account, per network and per both; the subject is a MAC, not the address';
 
 create table customers (
 	tenant_id uuid not null,
@@ -1065,7 +1139,8 @@ create table customers (
 	constraint customer_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX customer_email_taken ON customers USING btree (tenant_id, email_key) WHERE deleted_at IS NULL;
-CREATE INDEX customers_created ON customers USING btree (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX customers_group ON customers USING btree (tenant_id, customer_group, id) WHERE deleted_at IS NULL;
+CREATE INDEX customers_name ON customers USING btree (tenant_id, name, id) WHERE deleted_at IS NULL;
 alter table customers enable row level security;
 alter table customers force row level security;
 create policy tenant on customers to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
@@ -1911,6 +1986,33 @@ create policy tenant on price_lists to guildhall_app using (tenant_id = (( SELEC
 grant delete, insert, select, update on price_lists to guildhall_app;
 comment on table price_lists is 'commerce/catalog: other prices: in another currency, for a group of customers, for a time; of those that apply the greatest priority counts, then the least amount';
 
+create table product_imports (
+	tenant_id uuid not null,
+	id uuid not null,
+	operation_id uuid not null,
+	dry_run boolean not null,
+	source text,
+	total integer not null,
+	done integer not null default 0,
+	created integer not null default 0,
+	updated integer not null default 0,
+	unchanged integer not null default 0,
+	failed integer not null default 0,
+	errors jsonb not null default '[]'::jsonb,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	finished_at timestamp with time zone,
+	constraint product_imports_pkey PRIMARY KEY (tenant_id, id),
+	constraint product_import_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+CREATE INDEX product_imports_created ON product_imports USING btree (tenant_id, created_at);
+alter table product_imports enable row level security;
+alter table product_imports force row level security;
+create policy tenant on product_imports to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on product_imports to guildhall_app;
+comment on table product_imports is 'commerce/catalog: files of products that are read in; counts move in the transaction of the products that they count; source goes when all of it is through';
+
 create table product_variants (
 	tenant_id uuid not null,
 	id uuid not null,
@@ -2295,7 +2397,7 @@ create table task_labels (
 	constraint task_label_task_unknown FOREIGN KEY (tenant_id, project_id, task_id) REFERENCES tasks(tenant_id, project_id, id) ON DELETE CASCADE,
 	constraint task_label_unknown FOREIGN KEY (tenant_id, project_id, label_id) REFERENCES labels(tenant_id, project_id, id) DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, task_id);
+CREATE INDEX task_labels_label ON task_labels USING btree (tenant_id, label_id, project_id, task_id);
 alter table task_labels enable row level security;
 alter table task_labels force row level security;
 create policy tenant on task_labels to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
@@ -2486,6 +2588,8 @@ create table webhook_dispatch (
 	failing_since timestamp with time zone,
 	last_delivered_at timestamp with time zone,
 	last_failed_at timestamp with time zone,
+	retry_at timestamp with time zone,
+	retry_seconds integer not null default 0,
 	constraint webhook_dispatch_pkey PRIMARY KEY (tenant_id, endpoint_id),
 	constraint webhook_dispatch_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints(tenant_id, id) ON DELETE CASCADE
 );
@@ -2497,7 +2601,7 @@ create policy platform on webhook_dispatch to guildhall_platform using (true) wi
 create policy tenant on webhook_dispatch to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on webhook_dispatch to guildhall_app;
 grant select, update on webhook_dispatch to guildhall_platform;
-comment on table webhook_dispatch is 'platform/webhooks: when each endpoint is next to be drained, by whom it is (lease and fence), and how healthy it is';
+comment on table webhook_dispatch is 'platform/webhooks: when each endpoint is next to be drained, by whom it is (lease and fence), how healthy it is, and until when it waits because we failed (retry_at)';
 
 create table webhook_endpoints (
 	tenant_id uuid not null,

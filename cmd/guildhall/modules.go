@@ -6,10 +6,13 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/catalog"
+	"github.com/guildhall-dev/guildhall/commerce/customers"
 	"github.com/guildhall-dev/guildhall/commerce/inventory"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
+	"github.com/guildhall-dev/guildhall/internal/password"
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
@@ -54,6 +57,7 @@ type features struct {
 	authority *authz.Authority
 	identify  api.Identify
 	identity  *identity.Feature
+	shoppers  api.Identify
 
 	organizations *organizations.Feature
 	integrations  *integrations.Feature
@@ -68,7 +72,8 @@ func newFeatures(d deps) (f features, err error) {
 	if f.authority, err = authz.NewAuthority(access.LoadRoles(d.DB), 20_000); err != nil {
 		return f, err
 	}
-	f.identity, err = identity.New(identity.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log})
+	passwords := password.New()
+	f.identity, err = identity.New(identity.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Passwords: passwords, Log: d.Log})
 	if err != nil {
 		return f, err
 	}
@@ -86,6 +91,12 @@ func newFeatures(d deps) (f features, err error) {
 	if err != nil {
 		return f, err
 	}
+	shops, err := customers.New(customers.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, Passwords: passwords, Log: d.Log})
+	if err != nil {
+		return f, err
+	}
+	f.shoppers = shops.Identify
+	stock := inventory.New()
 	f.modules = []module.Module{
 		f.identity.Module(),
 		f.organizations.Module(),
@@ -98,7 +109,9 @@ func newFeatures(d deps) (f features, err error) {
 		hooks.Module(),
 		received.Module(),
 		f.integrations.Module(),
-		inventory.New().Module(),
+		shops.Module(),
+		catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock}).Module(),
+		stock.Module(),
 	}
 	return f, nil
 }

@@ -323,6 +323,7 @@ func TestLastOwnerRace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	first := w.person("owner").organization("Acme")
+	w.sql(`update users set email_verified_at = now()`) // who did not confirm an address invites few
 	owners := []*client{first}
 	for range count(7, 29) {
 		owners = append(owners, w.join(first, w.person("owner"), "owner"))

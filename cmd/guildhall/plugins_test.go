@@ -70,6 +70,60 @@ func TestPluginHooks(t *testing.T) {
 	ann.delete("/v1/plugin-installations/" + id).want(204)
 }
 
+// What goes past a hook by another way is asked about there: the new name of a
+// label, and a task that comes out of a private project, which the plugin was not
+// asked about before.
+func TestPluginHooksHaveNoWayRound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("ACME")
+	w.addPlugin(probeBundle(t, "1.0.0", func(man m) {
+		man["hooks"] = append(man["hooks"].([]m), m{"hook": "label.will_change", "on_failure": "refuse", "why": "To look at names.", "deadline_ms": 200})
+	}))
+	ann.post("/v1/plugin-installations", m{"plugin_id": "probe", "grants": probeGrants("hook:label.will_change", "hook:label.will_change:refuse"), "settings": m{"refuse": "forbidden"}}).want(201)
+	open := ann.post("/v1/projects", m{"name": "Open"}).want(201).str("id")
+	private := ann.post("/v1/projects", m{"name": "Private", "visibility": "private"}).want(201).str("id")
+
+	task := ann.post("/v1/projects/"+private+"/tasks", m{"title": "a forbidden thing"}).want(201).str("id")
+	ann.post("/v1/tasks/"+task+"/move", m{"project_id": open}).want(422).code("plugin_refused")
+	ann.patch("/v1/tasks/"+task, m{"title": "a thing"}).want(200)
+	ann.post("/v1/tasks/"+task+"/move", m{"project_id": open}).want(200)
+	ann.patch("/v1/tasks/"+task, m{"labels": []string{"red"}}).want(200)
+
+	label := ann.get("/v1/labels?project_id=" + open).want(200).str("data.0.id")
+	ann.patch("/v1/labels/"+label, m{"name": "forbidden"}).want(422).code("plugin_refused")
+	if got := ann.patch("/v1/labels/"+label, m{"name": "tidy:  blue", "color": "#2563eb"}).want(200); got.str("name") != "blue" {
+		t.Errorf("not amended: %s", got.body)
+	}
+	ann.patch("/v1/labels/"+label, m{"color": "#ffffff"}).want(200)
+	if got := ann.get("/v1/tasks/" + task).want(200); got.str("labels.0") != "blue" {
+		t.Errorf("the task carries %s", got.body)
+	}
+}
+
+// Actions and channels run outside of a transaction, and still nobody runs one
+// whose log-in has ended.
+func TestPluginActionsNeedALiveLogIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann := w.person("ann").organization("ACME")
+	at := "/v1/plugin-installations/" + w.installProbe(ann, m{})
+	project := ann.post("/v1/projects", m{"name": "P"}).want(201).str("id")
+	task := ann.post("/v1/projects/"+project+"/tasks", m{"title": "t"}).want(201).str("id")
+	run := m{"input": m{}, "subject": m{"type": "task", "id": task}}
+	bob := w.join(ann, w.person("bob"), "admin")
+	bob.post(at+"/actions/call", run).want(200)
+	ann.patch("/v1/members/"+bob.user, m{"role": "guest"}).want(200) // another role: looked at anew
+	if r := bob.post(at+"/actions/call", run); r.status != 403 && r.status != 404 {
+		t.Errorf("as a guest: %d %s", r.status, r.body)
+	}
+	ann.post(at+"/actions/call", run).want(200)
+	ann.post(at+"/channels/probe/test", m{"to": "ann"}).want(200)
+	ann.post("/v1/auth/logout", nil).want(204)
+	ann.post(at+"/actions/call", run).want(401)
+	ann.post(at+"/channels/probe/test", m{"to": "ann"}).want(401)
+}
+
 // An organisation grants by name: nothing more than is asked for, nothing that
 // the admin does not hold, and everything that is needed.
 func TestPluginConsent(t *testing.T) {

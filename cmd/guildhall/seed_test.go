@@ -1,8 +1,10 @@
 package main
 
 import (
+	"maps"
 	"strings"
 
+	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
@@ -11,6 +13,9 @@ type seeded struct {
 	owner     *client
 	ids       map[string]string // by ref kind
 	emptyRole string            // key of a role without permissions
+	shopper   *client           // with a publishable key
+	customer  *client           // who has one of each that a customer can have
+	owned     map[string]string // those of ids that only this customer sees in the shop
 }
 
 // seedOrganization makes an organisation with one thing of each kind that an
@@ -19,7 +24,7 @@ func seedOrganization(w *world, name string) seeded {
 	w.t.Helper()
 	owner := w.person("owner-" + name).organization(strings.ToUpper(name))
 	member := w.join(owner, w.person("member-"+name), "member")
-	s := seeded{owner: owner, ids: map[string]string{"organization": owner.org, "user": member.user}}
+	s := seeded{owner: owner, owned: map[string]string{}, ids: map[string]string{"organization": owner.org, "user": member.user}}
 	role := owner.post("/v1/roles", m{"key": "nothing_" + name, "name": "Nothing", "permissions": []string{}}).want(201)
 	s.emptyRole = role.str("key")
 	s.ids["role"] = role.str("id")
@@ -30,9 +35,13 @@ func seedOrganization(w *world, name string) seeded {
 	for kind, v := range seedWork(owner, project) {
 		s.ids[kind] = v
 	}
-	for kind, v := range seedTrade(w, owner, name) {
+	for kind, v := range seedCatalog(owner) {
 		s.ids[kind] = v
 	}
+	for kind, v := range seedStock(w, owner, s.ids["variant"]) {
+		s.ids[kind] = v
+	}
+	s.ids["product_import"] = strings.TrimPrefix(owner.post("/v1/products/imports", "name,price\nMug,9.90\n").want(202).str("result_url"), "/v1/product-imports/")
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
 	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
@@ -40,12 +49,36 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["inbound_source"] = source.str("id")
 	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
 	s.ids["plugin_installation"] = w.installProbe(owner, nil)
+	s.seedShop()
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")
 	s.ids["state"] = "review"
 	return s
 }
+
+// seedShop makes a shop with a customer. What a customer has and other customers
+// must not find gets its line in owned too.
+func (s *seeded) seedShop() {
+	key := s.owner.post("/v1/storefront-keys", m{"name": "Shop", "allowed_origins": []string{"https://shop.example"}}).want(201)
+	s.ids["storefront_key"] = key.str("id")
+	s.shopper = &client{w: s.owner.w, key: key.str("key")}
+	s.customer = s.shopper.customer("ann@example.test")
+	s.ids["customer"] = s.customer.user
+	s.owned["customer_address"] = s.customer.post("/v1/storefront/customers/me/addresses", m{"address": anAddress}).want(201).str("id")
+	maps.Copy(s.ids, s.owned)
+}
+
+// as returns who may call an operation at all.
+func (s seeded) as(op api.Registered) *client {
+	if op.Access == api.Storefront {
+		return s.customer
+	}
+	return s.owner
+}
+
+// anAddress is one where things can be sent.
+var anAddress = m{"name": "Ann Example", "line1": "1 High Street", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 
 // seedWork makes a task with a label and a comment in a project.
 func seedWork(c *client, project string) map[string]string {
@@ -55,14 +88,22 @@ func seedWork(c *client, project string) map[string]string {
 	return map[string]string{"project": project, "task": task, "comment": comment, "label": label}
 }
 
-// seedTrade makes a variant in stock and an order.
-func seedTrade(w *world, c *client, name string) map[string]string {
-	product, variant := w.variant(c.org, "mug-"+name)
+// seedCatalog makes a product in a category, a price list and a collection.
+func seedCatalog(c *client) map[string]string {
+	category := c.post("/v1/categories", m{"name": "Shirts"}).want(201).str("id")
+	product := c.post("/v1/products", m{"name": "Shirt", "status": "active", "price": m{"amount": 4900}, "category_id": category}).want(201)
+	list := c.post("/v1/price-lists", m{"name": "Wholesale", "currency": "EUR"}).want(201).str("id")
+	collection := c.post("/v1/collections", m{"name": "Shirts", "rule": m{"category": "shirts"}}).want(201).str("id")
+	return map[string]string{"category": category, "product": product.str("id"), "variant": product.str("variants.0.id"), "price_list": list, "collection": collection}
+}
+
+// seedStock puts a variant into stock, and an order into the database.
+func seedStock(w *world, c *client, variant string) map[string]string {
 	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 5, "reason": "received"}).want(201).str("location_id")
 	order := id.New().String()
 	w.sql(`insert into orders (tenant_id, id, number, status, placed_at, payment_provider, email, email_key, currency, subtotal, discount, shipping, tax, total)
 		values ($1, $2, 1, 'placed', now(), 'manual', 'a@example.test', 'a@example.test', 'EUR', 0, 0, 0, 0, 0)`, c.org, order)
-	return map[string]string{"product": product, "variant": variant, "stock_location": location, "order": order}
+	return map[string]string{"stock_location": location, "order": order}
 }
 
 // seedPrivate makes the same in a project that only its owner sees.

@@ -96,7 +96,7 @@ func (l Level) place() place { return place{l.VariantID, l.LocationID} }
 func sum(wants []commerce.Demand) ([]commerce.Demand, error) {
 	total := map[id.ID]int{}
 	for _, w := range wants {
-		if w.Quantity <= 0 || w.Quantity > maxQuantity {
+		if w.Quantity <= 0 || w.Quantity > maxOnHand {
 			return nil, fmt.Errorf("inventory: a demand of %d of %s", w.Quantity, w.VariantID)
 		}
 		total[w.VariantID] += w.Quantity
@@ -112,11 +112,8 @@ func sum(wants []commerce.Demand) ([]commerce.Demand, error) {
 	return out, nil
 }
 
-// What the tables hold at most.
-const (
-	maxQuantity = 1_000_000
-	maxOnHand   = 1_000_000_000
-)
+// maxOnHand is what a level holds at most.
+const maxOnHand = 1_000_000_000
 
 // split takes the parts of demands apart for a statement.
 func split(wants []commerce.Demand) (variants []id.ID, quantities []int) {

@@ -105,18 +105,29 @@ func Compile(source string) (*Condition, error) {
 // member is missing, a value is of another type, or it takes too many steps. It
 // ends early, with the error of ctx, when ctx does.
 func (c *Condition) Match(ctx context.Context, event map[string]any) (bool, error) {
-	out, _, err := c.program.ContextEval(ctx, map[string]any{"event": event})
+	yes, _, err := c.Measure(ctx, event)
+	return yes, err
+}
+
+// Measure is Match, and tells how many steps it took: the same on every machine,
+// however busy, and the most that one may take where it took too many.
+func (c *Condition) Measure(ctx context.Context, event map[string]any) (yes bool, steps int, err error) {
+	out, details, err := c.program.ContextEval(ctx, map[string]any{"event": event})
+	steps = costLimit
+	if cost := details.ActualCost(); cost != nil && *cost < costLimit {
+		steps = int(*cost)
+	}
 	if ctx.Err() != nil {
-		return false, ctx.Err()
+		return false, steps, ctx.Err()
 	}
 	if err != nil {
-		return false, c.failure(err)
+		return false, steps, c.failure(err)
 	}
-	yes, ok := out.(types.Bool)
+	b, ok := out.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("the condition gives a value of type %s, not true or false", out.Type().TypeName())
+		return false, steps, fmt.Errorf("the condition gives a value of type %s, not true or false", out.Type().TypeName())
 	}
-	return bool(yes), nil
+	return bool(b), steps, nil
 }
 
 func (c *Condition) failure(err error) error {

@@ -11,11 +11,13 @@ import (
 // also names the subjects whose events go with a permission that is not named
 // after them.
 var also = map[string][]string{
-	"inventory.read": {"stock", "stock_location", "stock_movement"},
-	"members.manage": {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
-	"tasks.read":     {"label"},
-	"plugins.read":   {"plugin_installation"},
-	"webhooks.read":  {"webhook_endpoint", "webhook_key"},
+	"members.manage":    {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
+	"tasks.read":        {"label"},
+	"plugins.read":      {"plugin_installation"},
+	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
+	"storefront.manage": {"storefront_key"},
+	"products.read":     {"category", "price_list", "collection"},
+	"inventory.read":    {"stock", "stock_location", "stock_movement"},
 }
 
 // subjects lists the kinds of subjects about which the caller may be told:

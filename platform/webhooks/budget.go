@@ -2,7 +2,6 @@ package webhooks
 
 import (
 	"context"
-	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
 )
@@ -13,14 +12,15 @@ import (
 // last one too, but no more than filterMost times as much in one transaction.
 // Half is shared out equally, so that none suffers from another;
 // the other half is for those that need more than their share, first come first
-// served, up to filterTime in all.
+// served, up to filterSteps in all.
 //
-// A single answer counts as filterOnce, for it may be the machine that was slow,
-// unless it took so long that no machine is: as long as all of them may.
+// It is counted in steps, each in the order of a microsecond, and not by a clock:
+// a machine that stands still is no fault of a filter, and what becomes of an
+// event must not hang on it.
 const (
-	filtersTime = 2 * time.Second
-	filterTime  = 200 * time.Millisecond
-	filterOnce  = 50 * time.Millisecond
+	filtersSteps = 2_000_000
+	filterSteps  = 200_000
+	answerSteps  = 10 // what asking takes, besides the steps of the condition
 
 	filterEvents = 200
 	filterMost   = 3
@@ -31,12 +31,12 @@ const (
 	tooSlowTogether = "The filters of all endpoints took too long together, and this one took more than its share; simplify it, then replay what was filtered."
 )
 
-// budget is what the filters have left of a batch.
+// budget is what the filters have left of a batch, in steps.
 type budget struct {
-	most  time.Duration // of each, at most
-	share time.Duration // of each, whatever the others take
-	rest  time.Duration // for who needs more
-	spent map[id.ID]time.Duration
+	most  int // of each, at most
+	share int // of each, whatever the others take
+	rest  int // for who needs more
+	spent map[id.ID]int
 }
 
 func newBudget(rules []rule, events int) *budget {
@@ -46,13 +46,13 @@ func newBudget(rules []rule, events int) *budget {
 			n++
 		}
 	}
-	most, all := inProportion(filterTime, events), inProportion(filtersTime, events)
-	return &budget{most: most, share: min(most, all/2/time.Duration(max(1, n))), rest: all / 2, spent: map[id.ID]time.Duration{}}
+	most, all := inProportion(filterSteps, events), inProportion(filtersSteps, events)
+	return &budget{most: most, share: min(most, all/2/max(1, n)), rest: all / 2, spent: map[id.ID]int{}}
 }
 
-// inProportion is the time that so many events get where filterEvents get d.
-func inProportion(d time.Duration, events int) time.Duration {
-	return d * time.Duration(min(max(events, filterEvents), filterMost*filterEvents)) / filterEvents
+// inProportion is what so many events get where filterEvents get that many steps.
+func inProportion(steps, events int) int {
+	return steps * min(max(events, filterEvents), filterMost*filterEvents) / filterEvents
 }
 
 // stops says why the endpoint's filter may not be asked any more, or "".
@@ -66,32 +66,23 @@ func (b *budget) stops(endpoint id.ID) string {
 	return ""
 }
 
-func (b *budget) took(endpoint id.ID, d time.Duration) {
+func (b *budget) took(endpoint id.ID, steps int) {
 	before := b.spent[endpoint]
-	after := before + charged(d)
+	after := before + steps
 	b.spent[endpoint] = after
 	b.rest -= max(after, b.share) - max(before, b.share)
 }
 
-// charged is what an answer that took so long counts as.
-func charged(took time.Duration) time.Duration {
-	if took >= filtersTime {
-		return took
-	}
-	return min(took, filterOnce)
-}
-
-// judgeInTime is judge, as long as the endpoint's filter has time left.
+// judgeInTime is judge, as long as the endpoint's filter has steps left.
 func (f *Feature) judgeInTime(ctx context.Context, r rule, e *lazily, b *budget) (status, reason string) {
 	if r.Filter == "" {
-		return f.judge(ctx, r, e)
+		status, reason, _ = f.judge(ctx, r, e)
+		return status, reason
 	}
 	if why := b.stops(r.ID); why != "" {
 		return "filtered", why
 	}
-	_, _ = e.fields() // once for all endpoints, so it is no filter's time; judge meets its error again
-	begun := time.Now()
-	status, reason = f.judge(ctx, r, e)
-	b.took(r.ID, time.Since(begun))
+	status, reason, steps := f.judge(ctx, r, e)
+	b.took(r.ID, answerSteps+steps)
 	return status, reason
 }

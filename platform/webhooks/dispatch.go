@@ -25,12 +25,14 @@ const (
 			order by d.endpoint_id for update of d
 		)
 		update webhook_dispatch d
-		set due_at = least(d.due_at, greatest(now(), coalesce(d.open_until, now()))), nudged_at = case when n.alone then now() else d.nudged_at end
+		set due_at = least(d.due_at, greatest(now(), d.open_until, d.retry_at)), nudged_at = case when n.alone then now() else d.nudged_at end
 		from now_due n where d.tenant_id = $1 and d.endpoint_id = n.endpoint_id and n.live
 		returning d.endpoint_id, n.alone`
 
 	// Where the endpoint is ordered by subject, only the first of a subject is
-	// ever due; the others wait at infinity until it is their turn.
+	// ever due; the others wait at infinity until it is their turn. One that was
+	// deleted since its rules were read gets nothing: who deletes it takes the lock
+	// that wakeEndpoints holds, and then empties its queue.
 	insertQueue = `insert into webhook_queue (tenant_id, endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at)
 		select $1, u.endpoint_id, u.delivery_id, u.day, u.event_id, u.event_day, u.subject, u.made, u.example,
 			case when e.ordering = 'by_subject' and (u.turn > 1 or exists (select from webhook_queue q
@@ -42,16 +44,19 @@ const (
 			from unnest($2::uuid[], $3::uuid[], $4::date[], $5::uuid[], $6::date[], $7::text[], $8::int[], $9::jsonb[], $10::timestamptz[])
 				with ordinality as v (endpoint_id, delivery_id, day, event_id, event_day, subject, made, example, due_at, n)
 		) u
-		join webhook_endpoints e on e.tenant_id = $1 and e.id = u.endpoint_id
+		join webhook_endpoints e on e.tenant_id = $1 and e.id = u.endpoint_id and e.deleted_at is null
 		order by u.n
 		on conflict on constraint webhook_queue_pkey do update set due_at = excluded.due_at, step = 0
 			where webhook_queue.due_at <> 'infinity' and excluded.due_at <> 'infinity'`
 
-	reorderQueue = `update webhook_queue q set due_at = case when e.ordering = 'by_subject' and exists (
+	reordered = `case when e.ordering = 'by_subject' and exists (
 			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position
-		) then 'infinity' when q.due_at = 'infinity' then now() else q.due_at end
+		) then 'infinity' when q.due_at = 'infinity' then now() else q.due_at end`
+
+	reorderQueue = `update webhook_queue q set due_at = ` + reordered + `
 		from webhook_endpoints e
-		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id`
+		where q.tenant_id = $1 and q.endpoint_id = $2 and e.tenant_id = q.tenant_id and e.id = q.endpoint_id
+		and q.due_at is distinct from ` + reordered
 
 	nudge = `select n from nudge_webhook_endpoints($1, $2) n`
 	claim = `select tenant_id, endpoint_id, fence from claim_webhook_endpoint($1, $2, $3, $4)`
@@ -89,7 +94,12 @@ var drain = jobs.Kind[drainArgs]{Name: "webhooks.drain", Queue: "webhooks"}
 
 func (f *Feature) jobs() []jobs.Definition {
 	work := jobs.Work(drain, func(ctx context.Context, db *tenant.DB, s tenant.Scope, a drainArgs) error {
-		return f.drainDue(ctx, db, s.Organization, a.Endpoint)
+		if err := f.drainDue(ctx, db, s.Organization, a.Endpoint); err != nil {
+			// Tried again by the nudge, when the endpoint is due again: were each of its
+			// jobs tried again by itself too, they would become ever more.
+			return jobs.Cancel(err)
+		}
+		return nil
 	})
 	work.Workers, work.Here, work.Apart, work.Timeout = drains, drainsHere, true, 2*time.Minute
 	return []jobs.Definition{work, jobs.Tick("webhooks.nudge", 500*time.Millisecond, f.nudge), f.repair()}

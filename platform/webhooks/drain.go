@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -40,10 +41,11 @@ const (
 	renewLease = `update webhook_dispatch set lease_until = clock_timestamp() + make_interval(secs => $4)
 		where tenant_id = $1 and endpoint_id = $2 and fence = $3 returning true`
 
-	// A paused endpoint gives nothing; the version tells that settings changed.
+	// A paused endpoint gives nothing; the version tells that settings changed. With
+	// clock_timestamp() the index would give all that is queued.
 	selectQueued = `select q.delivery_id, q.day, q.event_id, q.event_day, q.subject, q.made, q.step, q.example, e.version
 		from webhook_queue q join webhook_endpoints e on e.tenant_id = q.tenant_id and e.id = q.endpoint_id
-		where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= clock_timestamp() and q.delivery_id <> all($3::uuid[])
+		where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= now() and q.delivery_id <> all($3::uuid[])
 		and e.enabled and e.deleted_at is null
 		order by q.due_at, q.position limit $4`
 
@@ -148,9 +150,7 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 		}
 		return fmt.Errorf("webhooks.drain of endpoint %s: %w", c.Endpoint, err)
 	}
-	if err = d.loadTarget(ctx); err == nil {
-		err = d.run(ctx)
-	}
+	err = d.serve(ctx)
 	if errors.Is(err, tenant.ErrNoRows) { // deleted, before or meanwhile
 		err = nil
 	}
@@ -161,7 +161,20 @@ func (f *Feature) drainOne(ctx context.Context, db *tenant.DB, c claimed) error 
 	// run out.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, d.release(last))
+	return errors.Join(err, d.release(last, err != nil && ctx.Err() == nil))
+}
+
+// serve makes an error of a panic, so that the endpoint is given back.
+func (d *draining) serve(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("it panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	if err := d.loadTarget(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx)
 }
 
 func (d *draining) loadTarget(ctx context.Context) error {

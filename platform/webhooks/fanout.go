@@ -101,15 +101,18 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, rules []rule, even
 	return f.enqueue(ctx, tx, send)
 }
 
-// judge says what becomes of an event that the endpoint's types match.
-func (f *Feature) judge(ctx context.Context, r rule, e *lazily) (status, reason string) {
+// judge says what becomes of an event that the endpoint's types match, and how
+// many steps its filter took.
+func (f *Feature) judge(ctx context.Context, r rule, e *lazily) (status, reason string, steps int) {
 	if r.Filter != "" {
-		ok, err := f.passes(ctx, r.Filter, e)
+		var ok bool
+		var err error
+		ok, steps, err = f.passes(ctx, r.Filter, e)
 		switch {
 		case err != nil: // stops only this endpoint
-			return "filtered", "The filter failed: " + cut(err.Error(), 400)
+			return "filtered", "The filter failed: " + cut(err.Error(), 400), steps
 		case !ok:
-			return "filtered", "The filter is false: " + cut(r.Filter, 400)
+			return "filtered", "The filter is false: " + cut(r.Filter, 400), steps
 		}
 	}
 	if !r.Enabled {
@@ -117,21 +120,21 @@ func (f *Feature) judge(ctx context.Context, r rule, e *lazily) (status, reason 
 		if r.DisabledReason != nil {
 			why = *r.DisabledReason
 		}
-		return "paused", pausedBecause[why]
+		return "paused", pausedBecause[why], steps
 	}
-	return "pending", ""
+	return "pending", "", steps
 }
 
-func (f *Feature) passes(ctx context.Context, filter string, e *lazily) (bool, error) {
+func (f *Feature) passes(ctx context.Context, filter string, e *lazily) (ok bool, steps int, err error) {
 	c, err := f.conditions.Get(filter)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	fields, err := e.fields()
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
-	return c.Match(ctx, fields)
+	return c.Measure(ctx, fields)
 }
 
 var pausedBecause = map[string]string{

@@ -2,8 +2,8 @@ package webhooks
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/expr"
@@ -28,21 +28,21 @@ func TestSlowFilterUsesUpItsTime(t *testing.T) {
 	quick := rule{ID: id.New(), Enabled: true, Filter: `event.type == "task.created"`}
 	open := rule{ID: id.New(), Enabled: true}
 	b := newBudget([]rule{slow, quick, open}, 1)
-	rounds, reason := 0, ""
-	for ; reason != tooSlow && rounds < 100_000; rounds++ {
-		if _, reason = f.judgeInTime(t.Context(), slow, e, b); b.spent[slow.ID] > filterTime+filterOnce {
-			t.Fatalf("it went on after %s", b.spent[slow.ID])
+	const each = 5000 + answerSteps // it takes all that a condition may
+	for round := range filterSteps/each + 1 {
+		if _, reason := f.judgeInTime(t.Context(), slow, e, b); reason == tooSlow || b.spent[slow.ID] != (round+1)*each {
+			t.Fatalf("round %d: %q after %d steps", round, reason, b.spent[slow.ID])
 		}
 	}
-	if reason != tooSlow || rounds <= int(filterTime/filterOnce) {
-		t.Errorf("after %d rounds: %q", rounds, reason)
+	if _, reason := f.judgeInTime(t.Context(), slow, e, b); reason != tooSlow {
+		t.Errorf("then: %q", reason)
 	}
 	for _, r := range []rule{quick, open} {
 		if status, reason := f.judgeInTime(t.Context(), r, e, b); status != "pending" {
 			t.Errorf("filter %q: %s, %s", r.Filter, status, reason)
 		}
 	}
-	if b.spent[quick.ID] == 0 || b.spent[open.ID] != 0 {
+	if b.spent[quick.ID] <= answerSteps || b.spent[open.ID] != 0 {
 		t.Errorf("the other filters took %v", b.spent)
 	}
 }
@@ -55,9 +55,9 @@ func TestSlowFiltersShareTheirTime(t *testing.T) {
 	for i := range rules {
 		rules[i] = rule{ID: id.New(), Filter: "true"}
 	}
-	const slowly, quickly = 5 * time.Millisecond, 20 * time.Microsecond
+	const slowly, quickly = 5000, 20
 	quick, b := rules[99].ID, newBudget(rules, 1)
-	var all time.Duration
+	all := 0
 	asked, reasons := map[id.ID]int{}, map[string]bool{}
 	for range 500 {
 		for _, r := range rules {
@@ -74,14 +74,14 @@ func TestSlowFiltersShareTheirTime(t *testing.T) {
 			b.took(r.ID, d)
 		}
 	}
-	if all > filtersTime+slowly*100 || all < filtersTime/2 {
-		t.Errorf("the filters took %s", all)
+	if all > filtersSteps+slowly*100 || all < filtersSteps/2 {
+		t.Errorf("the filters took %d steps", all)
 	}
 	if asked[quick] != 500 {
 		t.Errorf("the quick filter was asked %d times of 500", asked[quick])
 	}
 	for _, r := range rules {
-		if n := asked[r.ID]; time.Duration(n)*slowly < filtersTime/200 {
+		if n := asked[r.ID]; n*slowly < filtersSteps/200 {
 			t.Errorf("a filter was stopped after %d answers, before it had its share", n)
 		}
 	}
@@ -98,13 +98,13 @@ func TestFewFiltersHaveTheirFullTime(t *testing.T) {
 	for range 1000 {
 		for _, r := range rules {
 			if r.Filter != "" && b.stops(r.ID) == "" {
-				b.took(r.ID, time.Second) // the machine stood still: counts as filterOnce
+				b.took(r.ID, 5000)
 			}
 		}
 	}
 	for _, r := range []rule{rules[0], rules[2]} {
-		if b.spent[r.ID] != filterTime || b.stops(r.ID) != tooSlow {
-			t.Errorf("a filter had %s: %q", b.spent[r.ID], b.stops(r.ID))
+		if b.spent[r.ID] != filterSteps || b.stops(r.ID) != tooSlow {
+			t.Errorf("a filter had %d steps: %q", b.spent[r.ID], b.stops(r.ID))
 		}
 	}
 }
@@ -114,15 +114,15 @@ func TestFiltersHaveTimeInProportion(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		events, filters, asked int // asked: how many events the filters come to, each
-		took                   time.Duration
+		took                   int // steps
 	}{
-		{events: 1, filters: 1, took: filterOnce, asked: 1},
-		{events: 200, filters: 1, took: 500 * time.Microsecond, asked: 200},
-		{events: 500, filters: 1, took: 500 * time.Microsecond, asked: 500},
-		{events: 500, filters: 5, took: 500 * time.Microsecond, asked: 500},
-		{events: 500, filters: 1, took: 5 * time.Millisecond, asked: 100},
-		{events: 5000, filters: 1, took: 500 * time.Microsecond, asked: 1200},
-		{events: 5000, filters: 1, took: 100 * time.Microsecond, asked: 5000},
+		{events: 1, filters: 1, took: 5000, asked: 1},
+		{events: 200, filters: 1, took: 500, asked: 200},
+		{events: 500, filters: 1, took: 500, asked: 500},
+		{events: 500, filters: 5, took: 500, asked: 500},
+		{events: 500, filters: 1, took: 5000, asked: 100},
+		{events: 5000, filters: 1, took: 500, asked: 1200},
+		{events: 5000, filters: 1, took: 100, asked: 5000},
 	} {
 		rules := make([]rule, c.filters)
 		for i := range rules {
@@ -148,28 +148,42 @@ func TestFiltersHaveTimeInProportion(t *testing.T) {
 	for i := range rules {
 		rules[i] = rule{ID: id.New(), Filter: "true"}
 	}
-	b, all := newBudget(rules, 100_000), time.Duration(0)
+	b, all := newBudget(rules, 100_000), 0
 	for range 10_000 {
 		for _, r := range rules {
 			if b.stops(r.ID) == "" {
-				all += time.Millisecond
-				b.took(r.ID, time.Millisecond)
+				all += 1000
+				b.took(r.ID, 1000)
 			}
 		}
 	}
-	if most := filterMost*filtersTime + time.Millisecond*100; all > most {
-		t.Errorf("the filters took %s, want %s at most", all, most)
+	if most := filterMost*filtersSteps + 1000*100; all > most {
+		t.Errorf("the filters took %d steps, want %d at most", all, most)
 	}
 }
 
-// A moment in which the machine was slow is not the filter's, two whole ones are.
-func TestFilterIsChargedWhatItTook(t *testing.T) {
+// Whoever waits for the machine, the same filter on the same events is charged
+// the same: a clock that stands still for seconds filters nothing.
+func TestFilterIsChargedBySteps(t *testing.T) {
 	t.Parallel()
-	for took, want := range map[time.Duration]time.Duration{
-		time.Millisecond: time.Millisecond, 300 * time.Millisecond: filterOnce, 20 * time.Second: 20 * time.Second,
-	} {
-		if got := charged(took); got != want {
-			t.Errorf("%s is charged as %s, want %s", took, got, want)
+	conditions, err := expr.NewCache(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &Feature{conditions: conditions}
+	r := rule{ID: id.New(), Enabled: true, Filter: `event.type == "task.created" && event.data.list.exists(x, x == 9)`}
+	var want int
+	for round := range 20 {
+		data := json.RawMessage(`{"list": [1, 2, 3, 9, ` + strings.Repeat("1, ", 100) + `1]}`)
+		b := newBudget([]rule{r}, 1)
+		if status, reason := f.judgeInTime(t.Context(), r, &lazily{event: event.Event{ID: id.New(), Type: "task.created", Data: data}}, b); status != "pending" {
+			t.Fatalf("%s: %s", status, reason)
+		}
+		if round == 0 {
+			want = b.spent[r.ID]
+		}
+		if got := b.spent[r.ID]; got != want || got <= answerSteps || got > 200 {
+			t.Errorf("round %d is charged %d steps, the first one %d", round, got, want)
 		}
 	}
 }

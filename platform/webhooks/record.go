@@ -27,7 +27,9 @@ const (
 	// tables that fill and empty within minutes, which is little.
 	//
 	// An attempt counts only while the queue says that so many were made: a drain
-	// that lost its lease finds that another was there, and changes nothing.
+	// that lost its lease finds that another was there, and changes nothing. And it
+	// is kept only beside its delivery: once that is dropped with its day, there is
+	// no place for it, and an error would hold up all others of the batch.
 	recordLast = `with q as (
 			delete from webhook_queue q where q.tenant_id = $1 and q.delivery_id = $2 and q.made = $4 and $6::timestamptz is null
 			returning q.delivery_id
@@ -43,10 +45,11 @@ const (
 			update webhook_deliveries d set status = $5, reason = nullif($7, ''), attempts = $4 + 1, next_attempt_at = $6,
 				last_attempt_at = $8, last_status_code = $10
 			where d.tenant_id = $1 and d.day = $3 and d.id = $2 and exists (select from q)
+			returning 1
 		)
 		insert into webhook_attempts (tenant_id, day, delivery_id, number, settings_version, started_at, duration_ms, url, request_headers,
 			status_code, response_headers, response_body, response_truncated, error)
-		select $1, $3, $2, $4 + 1, $15, $8, $9, $16, $11, $10, $12, $13, $14, nullif($7, '') from q`
+		select $1, $3, $2, $4 + 1, $15, $8, $9, $16, $11, $10, $12, $13, $14, nullif($7, '') from d`
 
 	// What is not sent at all was not attempted either.
 	recordWithheld = `with q as (
@@ -65,17 +68,21 @@ const (
 		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3::text[]) and q.due_at <> 'infinity' and exists (
 			select from webhook_queue b where b.tenant_id = q.tenant_id and b.endpoint_id = q.endpoint_id and b.subject = q.subject and b.position < q.position)`
 
-	// The next of each subject takes its turn.
-	promote = `update webhook_queue q set due_at = now()
-		from (select b.subject, min(b.position) as position from webhook_queue b
-			where b.tenant_id = $1 and b.endpoint_id = $2 and b.subject = any($3::text[]) group by b.subject) n
-		where q.tenant_id = $1 and q.endpoint_id = $2 and q.subject = any($3) and q.subject = n.subject and q.position = n.position and q.due_at = 'infinity'`
+	// The next of a subject takes its turn. One look at the index, however many
+	// wait; all others of the endpoint wait for the lock under which this runs.
+	promote = `update webhook_queue q set due_at = now() where q.tenant_id = $1 and q.due_at = 'infinity' and q.delivery_id = (
+		select b.delivery_id from webhook_queue b where b.tenant_id = $1 and b.endpoint_id = $2 and b.subject = $3 order by b.position limit 1)`
 
 	// What was learnt of an endpoint counts only for the settings it was learnt
-	// under: a change may have made it forget.
+	// under: a change may have made it forget. What is due already goes to the back
+	// of the line: were an old backlog served first for as long as there is one, who
+	// shares the organisation's drains would wait for the end of it.
 	releaseLease = `with e as (
-			select e.version = $14 as same, e.enabled and e.deleted_at is null and o.deleted_at is null as live
-			from webhook_endpoints e join organizations o on o.tenant_id = e.tenant_id where e.tenant_id = $1 and e.id = $2
+			select e.version = $14 as same, e.enabled and e.deleted_at is null and o.deleted_at is null as live,
+				case when $15::boolean then least(greatest(2 * d.retry_seconds, 30), 300) else 0 end as wait
+			from webhook_endpoints e join organizations o on o.tenant_id = e.tenant_id
+			join webhook_dispatch d on d.tenant_id = e.tenant_id and d.endpoint_id = e.id
+			where e.tenant_id = $1 and e.id = $2
 		)
 		update webhook_dispatch d set lease_until = null, in_flight_limit = $4, next_send_at = $5,
 			window_started_at = case when e.same then $6 else d.window_started_at end,
@@ -85,7 +92,8 @@ const (
 			probe_seconds = case when e.same then $10 else d.probe_seconds end,
 			failing_since = case when e.same then $11 else d.failing_since end,
 			last_delivered_at = $12, last_failed_at = $13,
-			due_at = case when e.live then greatest(case when e.same then $9 else d.open_until end,
+			retry_seconds = e.wait, retry_at = case when e.wait > 0 then now() + make_interval(secs => e.wait) end,
+			due_at = case when e.live then greatest(now() + make_interval(secs => e.wait), case when e.same then $9 else d.open_until end,
 					coalesce((select min(q.due_at) from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2), 'infinity'))
 				else 'infinity' end
 		from e where d.tenant_id = $1 and d.endpoint_id = $2 and d.fence = $3`
@@ -152,7 +160,9 @@ func (f *Feature) recordIn(ctx context.Context, tx *tenant.Tx, t *target, batch 
 		if len(unordered) > 0 {
 			tx.Queue(demote, t.Organization, t.ID, keys(unordered))
 		}
-		tx.Queue(promote, t.Organization, t.ID, keys(subjects))
+		for subject := range subjects {
+			tx.Queue(promote, t.Organization, t.ID, subject)
+		}
 	}
 	if disable != "" && now.Version == t.Version { // not where somebody has just changed it: what failed may be mended
 		return now.Version, f.disable(ctx, tx, t.ID, disable)
@@ -185,8 +195,10 @@ func (t *target) queueRecord(tx *tenant.Tx, i *item, chance float64) {
 }
 
 // release gives the endpoint back with what was learnt of it; it is due again
-// when the first of its queue is, but not before the breaker's next probe.
-func (d *draining) release(ctx context.Context) error {
+// when the first of its queue is, but not before the breaker's next probe. After
+// a drain that failed it waits, each time for longer up to five minutes: what
+// failed here fails again most likely.
+func (d *draining) release(ctx context.Context, failed bool) error {
 	h, s := d.state.health, d.state
 	var version int64 // 0 where the endpoint is deleted
 	if d.t != nil {
@@ -207,7 +219,7 @@ func (d *draining) release(ctx context.Context) error {
 			return err
 		}
 		_, err := tenant.Exec(ctx, tx, releaseLease, d.Organization, d.claimed.Endpoint, d.Fence, max(1, s.InFlightLimit), next,
-			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt, version)
+			h.WindowStartedAt, h.WindowDelivered, h.WindowFailed, h.OpenUntil, h.ProbeSeconds, h.FailingSince, h.LastDeliveredAt, h.LastFailedAt, version, failed)
 		tx.Queue(withoutWaiting)
 		return err
 	})

@@ -38,9 +38,12 @@ const (
 	selectRule = `select id, version, event_types, filter, include_private, enabled, disabled_reason, ordering, schema_date
 		from webhook_endpoints where tenant_id = $1 and id = $2 and deleted_at is null`
 
-	// How many deliveries are due and not sent, up to $3.
-	countDue = `select count(*) from (
-		select from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= now() limit $3) due`
+	// How many deliveries are due and not sent, or wait for their turn, up to $3 of
+	// each.
+	countDue = `select (select count(*) from (
+			select from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at <= now() limit $3) due)
+		+ (select count(*) from (
+			select from webhook_queue q where q.tenant_id = $1 and q.endpoint_id = $2 and q.due_at = 'infinity' limit $3) turn)`
 
 	lockToCatchUp = selectEndpoint + ` for no key update`
 
@@ -58,7 +61,7 @@ const (
 
 const (
 	replaySlice   = 500   // deliveries that one transaction queues
-	replayBacklog = 5_000 // due deliveries of an endpoint before a replay waits for them
+	replayBacklog = 5_000 // deliveries that an endpoint has due or in line before a replay waits for them
 	replayAhead   = 10 * time.Second
 )
 

@@ -30,10 +30,20 @@ func makePartitions() jobs.Definition {
 // forget drops the days that are past their time. It waits for nobody long: if
 // a day is in use, the next run drops it.
 func (f *Feature) forget() jobs.Definition {
-	return jobs.Clock("webhooks.drop_partitions", 6*time.Hour, func(ctx context.Context, db *tenant.DB) error {
-		if _, err := tenant.Value[int](ctx, db.Global(), dropPartitions, f.RetentionDays); err != nil {
+	return jobs.Clock("webhooks.drop_partitions", 6*time.Hour, f.dropDays)
+}
+
+// dropDays drops, and after it dropped something looks at the queue once more: a
+// replay may have queued deliveries of the day until the very moment it went.
+// From then on none can.
+func (f *Feature) dropDays(ctx context.Context, db *tenant.DB) error {
+	for {
+		dropped, err := tenant.Value[int](ctx, db.Global(), dropPartitions, f.RetentionDays)
+		if err != nil {
 			return fmt.Errorf("webhooks: drop partitions: %w", err)
 		}
-		return nil
-	})
+		if dropped == 0 {
+			return nil
+		}
+	}
 }

@@ -87,7 +87,7 @@ const (
 	holdDispatch = `update webhook_dispatch set due_at = 'infinity' where tenant_id = $1 and endpoint_id = $2`
 	// What was learnt of an address that answered badly says nothing any more.
 	forgetHealth = `update webhook_dispatch set window_started_at = null, window_delivered = 0, window_failed = 0,
-		open_until = null, probe_seconds = 0, failing_since = null where tenant_id = $1 and endpoint_id = $2`
+		open_until = null, probe_seconds = 0, failing_since = null, retry_at = null, retry_seconds = 0 where tenant_id = $1 and endpoint_id = $2`
 
 	selectSecret = `select s.id, s.secret from webhook_secrets s
 		join webhook_endpoints e on e.tenant_id = s.tenant_id and e.id = s.endpoint_id

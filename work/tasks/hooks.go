@@ -51,9 +51,27 @@ type Site struct {
 var (
 	WillCreate = plugins.DefineHook[Site, Draft]("task.will_create", "A task is about to be made. The subject is its project.",
 		"title", "description", "status", "priority", "assigned_to_id", "due_date", "start_date", "labels")
-	WillChange = plugins.DefineHook[Task, Draft]("task.will_change", "A task is about to be changed, by itself, in a bulk change, or by a move into another state or project. The subject is the task as it is, the draft as it would be. Subtasks that go along into another project are not asked about.",
+	WillChange = plugins.DefineHook[Task, Draft]("task.will_change", "A task is about to be changed, by itself, in a bulk change, or by a move into another state or project. The subject is the task as it is, the draft as it would be; of a task that leaves a private project for an open one the subject says no more than the draft. Subtasks that go along into another project are not asked about.",
 		"title", "description", "status", "priority", "assigned_to_id", "due_date", "start_date", "labels")
+	LabelWillChange = plugins.DefineHook[Label, LabelDraft]("label.will_change", "A label is about to get another name, which all tasks that carry it will show. The subject is the label as it is.", "name")
 )
+
+// LabelDraft is a label as it would be stored.
+type LabelDraft struct {
+	Name      string `json:"name" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$"`
+	ProjectID id.ID  `json:"project_id"`
+}
+
+// UnmarshalJSON holds an amended name against the rule for a caller's.
+func (d *LabelDraft) UnmarshalJSON(raw []byte) error {
+	type plain LabelDraft
+	if err := json.Unmarshal(raw, (*plain)(d)); err != nil {
+		return err
+	}
+	var err error
+	d.Name, err = cleanLabel("/name", d.Name)
+	return err
+}
 
 const selectPrivate = `select a.visibility = 'private' from project_access a where a.project_id = $1`
 
@@ -138,14 +156,17 @@ func (f *Feature) askFor(ctx context.Context, ids []id.ID, to *destination, chan
 		c := changeOf(h.Task)
 		out[h.ID] = answer{version: h.Version, change: c}
 		now, changed := c.applied(h.Task)
-		private, moves := h.Private, to != nil && to.ID != h.ProjectID
+		subject, private, moves := h.Task, h.Private, to != nil && to.ID != h.ProjectID
 		if moves {
-			now.ProjectID, private = to.ID, private || to.Private
+			now.ProjectID, private = to.ID, to.Private
+			if h.Private && !to.Private {
+				subject = shown(now)
+			}
 		}
 		if len(changed) == 0 && !moves || h.writable() != nil {
 			continue
 		}
-		about, of = append(about, plugins.Change[Task, Draft]{Subject: h.Task, Draft: draftOf(now), Private: private}), append(of, h.held)
+		about, of = append(about, plugins.Change[Task, Draft]{Subject: subject, Draft: draftOf(now), Private: private}), append(of, h.held)
 	}
 	if len(about) == 0 {
 		return out, nil
@@ -174,6 +195,15 @@ type destination struct {
 type heldIn struct {
 	held
 	Private bool `db:"private"`
+}
+
+// shown is a task that comes out of a private project, without what only those
+// who see that project may know: its number, its past, its people.
+func shown(t Task) Task {
+	return Task{
+		ID: t.ID, ProjectID: t.ProjectID, Title: t.Title, Description: t.Description, Status: t.Status, Priority: t.Priority, AssignedToID: t.AssignedToID,
+		ParentID: t.ParentID, DueDate: t.DueDate, StartDate: t.StartDate, Labels: t.Labels, Version: t.Version,
+	}
 }
 
 func draftOf(t Task) Draft {
@@ -273,4 +303,38 @@ func (in *moveTask) settle(h held) error {
 	}
 	c.Status.Set(&in.Body.Status)
 	return nil
+}
+
+const selectLabelSite = `select ` + labelCols + `, a.visibility = 'private' as private` + labelFrom + `where l.id = $1`
+
+// askLabel asks about a new name of a label.
+func (f *Feature) askLabel(ctx context.Context, in *patchLabel) error {
+	if wanted, err := LabelWillChange.Wanted(ctx, f.plugins); !wanted || err != nil || !in.Body.Name.Present {
+		return err
+	}
+	name, err := cleanLabel("/name", in.Body.Name.Value)
+	if err != nil {
+		return nil // patchLabel says it
+	}
+	type site struct {
+		Label
+		Private bool `db:"private"`
+	}
+	s, err := tenant.One[site](ctx, api.ViewOf(ctx), selectLabelSite, in.LabelID)
+	if errors.Is(err, tenant.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	in.asked = &s.Version
+	if name == s.Name {
+		return nil
+	}
+	said, err := LabelWillChange.Ask(ctx, f.plugins, []plugins.Change[Label, LabelDraft]{{Subject: s.Label, Draft: LabelDraft{name, s.ProjectID}, Private: s.Private}})
+	if err != nil {
+		return err
+	}
+	in.Body.Name = api.Some(said[0].Draft.Name)
+	return said[0].Refusal
 }

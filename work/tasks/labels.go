@@ -204,6 +204,8 @@ type patchLabel struct {
 		Name  api.Optional[string] `json:"name" required:"false" minLength:"1" maxLength:"50" pattern:"^[^,]*[^\\s,][^,]*$" doc:"Unique in the project, in whatever case."`
 		Color api.Optional[string] `json:"color" required:"false" nullable:"true" maxLength:"7" pattern:"^#[0-9a-f]{6}$" doc:"For display; null for none." example:"#2563eb"`
 	}
+
+	asked *int64 // the version that plugins were asked about
 }
 
 func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel) (Label, error) {
@@ -217,6 +219,9 @@ func (f *Feature) patchLabel(ctx context.Context, tx *tenant.Tx, in *patchLabel)
 	was, err := heldLabel(ctx, tx, in.LabelID, in.IfMatch, name.Present)
 	if err != nil {
 		return Label{}, err
+	}
+	if in.asked != nil && *in.asked != was.Version {
+		return Label{}, api.ErrAskAgain
 	}
 	now := was
 	name.Set(&now.Name)

@@ -54,7 +54,7 @@ func (f *Feature) Module() module.Module {
 			{Name: "tasks.assigned_guests", Types: work.SightEvents(), Hear: f.hearSightLost},
 		},
 		Jobs:   f.jobs(),
-		Points: []*plugins.Point{WillCreate.Point, WillChange.Point},
+		Points: []*plugins.Point{WillCreate.Point, WillChange.Point, LabelWillChange.Point},
 	}
 }
 
@@ -137,8 +137,8 @@ func (f *Feature) labelOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "update-label", Route: "PATCH /labels/{label_id}", Can: labelWrite, Summary: "Rename or colour a label",
 		Doc:   "On all tasks of the project that carry it. Needs the role contributor in the project.",
-		Emits: api.Events(LabelUpdated.Type), Errors: []string{"409 label_name_taken", "409 project_archived"},
-	}, f.patchLabel)
+		Emits: api.Events(LabelUpdated.Type), Errors: plugins.Asked("409 label_name_taken", "409 project_archived"),
+	}, f.patchLabel, f.askLabel)
 	api.Write(r, api.Op{
 		ID: "delete-label", Route: "DELETE /labels/{label_id}", Can: labelWrite, Summary: "Delete a label",
 		Doc:   "Takes it off all tasks of its project. Needs the role contributor in the project.",

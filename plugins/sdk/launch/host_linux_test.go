@@ -129,7 +129,7 @@ func TestDiesWithItsHost(t *testing.T) {
 func TestUnprivilegedHost(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("every other test runs on one")
+		t.Skip("the tests are not run by root, so every other test is one of an unprivileged host")
 	}
 	uid := uint32(account())
 	pid, said, host := helper(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}})

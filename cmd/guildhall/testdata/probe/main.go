@@ -25,6 +25,7 @@ type settings struct {
 }
 
 type draft struct {
+	Name   string   `json:"name"` // of a label
 	Title  string   `json:"title"`
 	Body   string   `json:"body"`
 	Labels []string `json:"labels"`
@@ -41,6 +42,7 @@ func main() {
 		Hear: hear,
 		Hooks: map[string]sdk.Hook{
 			"task.will_create": decide, "task.will_change": decide, "comment.will_create": decide, "comment.will_change": decide,
+			"label.will_change": decide,
 		},
 		Actions:       map[string]func(context.Context, *sdk.Call, *sdk.Action) (sdk.Result, error){"call": call, "keep": keep},
 		Provides:      map[string]sdk.Provider{"notification.send/probe": sdk.Provide(send)},
@@ -60,13 +62,15 @@ func decide(ctx context.Context, c *sdk.Call, ch sdk.Change) (sdk.Decision, erro
 	if err := ch.Decode(&d); err != nil {
 		return sdk.Decision{}, err
 	}
-	text := d.Title + d.Body
+	text := d.Name + d.Title + d.Body
 	if err := trouble(ctx, cmp.Or(s.Trouble, broken)); err != nil {
 		return sdk.Decision{}, err
 	}
 	switch {
 	case s.Refuse != "" && strings.Contains(text, s.Refuse):
 		return sdk.Refuse("The word " + s.Refuse + " is not used here."), nil
+	case strings.HasPrefix(d.Name, "tidy: "):
+		return sdk.Amend(map[string]any{"name": strings.TrimPrefix(d.Name, "tidy: ")}), nil
 	case strings.HasPrefix(d.Title, "label: "):
 		return sdk.Amend(map[string]any{"title": strings.TrimPrefix(d.Title, "label: "), "labels": append(d.Labels, "probed")}), nil
 	case strings.HasPrefix(d.Title, "number: "):

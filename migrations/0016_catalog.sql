@@ -157,3 +157,48 @@ create table price_list_prices (
 create index price_list_prices_list on price_list_prices (tenant_id, price_list_id, variant_id);
 comment on table price_list_prices is 'commerce/catalog: a price of a list from a quantity on, in minor units of the list''s currency';
 select protect_tenant_table('price_list_prices');
+
+create table collections (
+	tenant_id uuid not null,
+	id uuid not null,
+	slug text not null,
+	name text not null,
+	description text not null default '',
+	image_url text,
+	rule jsonb not null,
+	sort text not null,
+	version bigint not null default 1,
+	created_at timestamptz not null default now(),
+	updated_at timestamptz not null default now(),
+	constraint collections_pkey primary key (tenant_id, id),
+	constraint collection_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade,
+	constraint collection_slug_taken unique (tenant_id, slug),
+	constraint collection_slug_form check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and length(slug) <= 100),
+	constraint collection_name_length check (length(name) between 1 and 200),
+	constraint collection_description_length check (length(description) <= 5000)
+);
+comment on table collections is 'commerce/catalog: products chosen by a rule, which is the filter of a list; nothing is stored of what it matches';
+select protect_tenant_table('collections');
+
+create table product_imports (
+	tenant_id uuid not null,
+	id uuid not null,
+	dry_run boolean not null,
+	source text,
+	total integer not null,
+	done integer not null default 0,
+	created integer not null default 0,
+	updated integer not null default 0,
+	unchanged integer not null default 0,
+	failed integer not null default 0,
+	errors jsonb not null default '[]',
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamptz not null default now(),
+	finished_at timestamptz,
+	constraint product_imports_pkey primary key (tenant_id, id),
+	constraint product_import_organization_unknown foreign key (tenant_id) references organizations (tenant_id) on delete cascade
+);
+create index product_imports_created on product_imports (tenant_id, created_at);
+comment on table product_imports is 'commerce/catalog: files of products that are read in; counts move in the transaction of the products that they count; source goes when all of it is through';
+select protect_tenant_table('product_imports');
