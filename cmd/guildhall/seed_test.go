@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
 // seeded is an organisation with one of everything.
@@ -35,6 +36,9 @@ func seedOrganization(w *world, name string) seeded {
 		s.ids[kind] = v
 	}
 	for kind, v := range seedCatalog(owner) {
+		s.ids[kind] = v
+	}
+	for kind, v := range seedStock(w, owner, s.ids["variant"]) {
 		s.ids[kind] = v
 	}
 	s.ids["product_import"] = strings.TrimPrefix(owner.post("/v1/products/imports", "name,price\nMug,9.90\n").want(202).str("result_url"), "/v1/product-imports/")
@@ -91,6 +95,15 @@ func seedCatalog(c *client) map[string]string {
 	list := c.post("/v1/price-lists", m{"name": "Wholesale", "currency": "EUR"}).want(201).str("id")
 	collection := c.post("/v1/collections", m{"name": "Shirts", "rule": m{"category": "shirts"}}).want(201).str("id")
 	return map[string]string{"category": category, "product": product.str("id"), "variant": product.str("variants.0.id"), "price_list": list, "collection": collection}
+}
+
+// seedStock puts a variant into stock, and an order into the database.
+func seedStock(w *world, c *client, variant string) map[string]string {
+	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 5, "reason": "received"}).want(201).str("location_id")
+	order := id.New().String()
+	w.sql(`insert into orders (tenant_id, id, number, status, placed_at, payment_provider, email, email_key, currency, subtotal, discount, shipping, tax, total)
+		values ($1, $2, 1, 'placed', now(), 'manual', 'a@example.test', 'a@example.test', 'EUR', 0, 0, 0, 0, 0)`, c.org, order)
+	return map[string]string{"stock_location": location, "order": order}
 }
 
 // seedPrivate makes the same in a project that only its owner sees.

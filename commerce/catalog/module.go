@@ -24,6 +24,8 @@ type Stock interface {
 	// Initial puts the first stock of new variants into the default location,
 	// which is made on first use.
 	Initial(ctx context.Context, tx *tenant.Tx, wants []commerce.Demand) error
+	// Told are the events that Initial may emit.
+	Told() []*event.Type
 }
 
 // Deps is what the feature needs of the others. Without Stock, products are
@@ -72,7 +74,7 @@ func (f *Feature) productOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "create-product", Route: "POST /products", Can: Write, Summary: "Create a product",
 		Doc:   "Either with a price, then it has one variant, or with options and variants. Without a slug it gets one made from its name.",
-		Emits: api.Events(Created.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
+		Emits: f.emits(Created.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
 	}, f.create)
 	api.Read(r, api.Op{
 		ID: "get-product", Route: "GET /products/{product_id}", Can: Read, Summary: "Get a product",
@@ -86,13 +88,21 @@ func (f *Feature) productOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "update-product", Route: "PATCH /products/{product_id}", Can: Write, Summary: "Change fields of a product",
 		Doc:   "Sets the fields that the body names. variants, if named, is the list of all of them.",
-		Emits: api.Events(Updated.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
+		Emits: f.emits(Updated.Type), Errors: []string{"409 product_slug_taken", "409 variant_sku_taken", "409 variant_options_taken"},
 	}, f.patch)
 	api.Write(r, api.Op{
 		ID: "delete-product", Route: "DELETE /products/{product_id}", Can: Write, Summary: "Delete a product",
 		Doc:   "With its variants. Orders keep what they say of them; the slug and the SKUs are free again.",
 		Emits: api.Events(Deleted.Type),
 	}, f.remove)
+}
+
+// emits adds what is told of first stock.
+func (f *Feature) emits(t *event.Type) []*event.Type {
+	if f.stock == nil {
+		return api.Events(t)
+	}
+	return append(api.Events(t), f.stock.Told()...)
 }
 
 func (f *Feature) variantOperations(r *api.Router) {
@@ -103,7 +113,7 @@ func (f *Feature) variantOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "create-variant", Route: "POST /products/{product_id}/variants", Can: Write, Summary: "Create a variant",
 		Doc:   "Behind the others of its product. Each combination of the options is there once at most.",
-		Emits: api.Events(Updated.Type), Errors: []string{"409 variant_sku_taken", "409 variant_options_taken", "409 product_variants_full"},
+		Emits: f.emits(Updated.Type), Errors: []string{"409 variant_sku_taken", "409 variant_options_taken", "409 product_variants_full"},
 	}, f.createVariant)
 	api.Read(r, api.Op{
 		ID: "get-variant", Route: "GET /variants/{variant_id}", Can: Read, Summary: "Get a variant",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/commerce"
+	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/tenant"
@@ -49,6 +50,8 @@ func (shelf) Initial(ctx context.Context, tx *tenant.Tx, wants []commerce.Demand
 	}
 	return nil
 }
+
+func (shelf) Told() []*event.Type { return nil }
 
 func newShop(t testing.TB) *shop {
 	t.Helper()

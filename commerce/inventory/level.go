@@ -67,7 +67,7 @@ func (l Level) counted(n int) Level {
 func (l Level) refuse(was Level) error {
 	switch {
 	case l.OnHand < 0:
-		return fault.Conflictf("stock_not_negative", "Only %d are there.", was.OnHand).With("on_hand", was.OnHand)
+		return fault.Conflictf("stock_not_negative", "Only %d are there.", was.OnHand).With("variant_id", l.VariantID).With("on_hand", was.OnHand)
 	case l.free() < 0:
 		return insufficient([]commerce.Shortage{{VariantID: l.VariantID, Requested: was.OnHand - l.OnHand, Available: max(0, was.free())}})
 	}
@@ -96,7 +96,7 @@ func (l Level) place() place { return place{l.VariantID, l.LocationID} }
 func sum(wants []commerce.Demand) ([]commerce.Demand, error) {
 	total := map[id.ID]int{}
 	for _, w := range wants {
-		if w.Quantity <= 0 || w.Quantity > maxQuantity {
+		if w.Quantity <= 0 || w.Quantity > maxOnHand {
 			return nil, fmt.Errorf("inventory: a demand of %d of %s", w.Quantity, w.VariantID)
 		}
 		total[w.VariantID] += w.Quantity
@@ -112,11 +112,8 @@ func sum(wants []commerce.Demand) ([]commerce.Demand, error) {
 	return out, nil
 }
 
-// What the tables hold at most.
-const (
-	maxQuantity = 1_000_000
-	maxOnHand   = 1_000_000_000
-)
+// maxOnHand is what a level holds at most.
+const maxOnHand = 1_000_000_000
 
 // split takes the parts of demands apart for a statement.
 func split(wants []commerce.Demand) (variants []id.ID, quantities []int) {

@@ -13,7 +13,7 @@ type Location struct {
 	ID        id.ID             `db:"id" json:"id"`
 	Code      string            `db:"code" json:"code" minLength:"1" maxLength:"50" pattern:"^[a-z0-9]+([_-][a-z0-9]+)*$" example:"berlin-1" doc:"Short name, unique in the organisation."`
 	Name      string            `db:"name" json:"name" minLength:"1" maxLength:"200" example:"Warehouse Berlin"`
-	Address   *commerce.Address `db:"address" json:"address" nullable:"true"`
+	Address   *commerce.Address `db:"address" json:"address" doc:"Null where none is known."`
 	Priority  int               `db:"priority" json:"priority" minimum:"-1000000" maximum:"1000000" example:"0" doc:"Orders take from the default location first, then from the greatest priority."`
 	IsDefault bool              `db:"is_default" json:"is_default" doc:"Where stock goes that names no location; there is one."`
 	Active    bool              `db:"active" json:"active" doc:"Orders take nothing from a location that is not."`

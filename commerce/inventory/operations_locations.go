@@ -95,7 +95,7 @@ type createLocationInput struct {
 	Body struct {
 		Code      string            `json:"code" minLength:"1" maxLength:"50" pattern:"^[a-z0-9]+([_-][a-z0-9]+)*$" example:"berlin-1" doc:"Short name, unique in the organisation."`
 		Name      string            `json:"name" minLength:"1" maxLength:"200" pattern:"\\S" example:"Warehouse Berlin"`
-		Address   *commerce.Address `json:"address,omitempty" nullable:"true"`
+		Address   *commerce.Address `json:"address,omitempty"`
 		Priority  int               `json:"priority,omitempty" minimum:"-1000000" maximum:"1000000" default:"0" doc:"Orders take from the default location first, then from the greatest priority."`
 		IsDefault bool              `json:"is_default,omitempty" default:"false" doc:"Where stock goes that names no location."`
 		Active    *bool             `json:"active,omitempty" default:"true" doc:"Orders take nothing from a location that is not."`
@@ -192,7 +192,7 @@ type updateLocationInput struct {
 	Body            struct {
 		Code      api.Optional[string]           `json:"code" required:"false" minLength:"1" maxLength:"50" pattern:"^[a-z0-9]+([_-][a-z0-9]+)*$" example:"berlin-1"`
 		Name      api.Optional[string]           `json:"name" required:"false" minLength:"1" maxLength:"200" pattern:"\\S" example:"Warehouse Berlin"`
-		Address   api.Optional[commerce.Address] `json:"address" required:"false" nullable:"true"`
+		Address   api.Optional[commerce.Address] `json:"address" required:"false"`
 		Priority  api.Optional[int]              `json:"priority" required:"false" minimum:"-1000000" maximum:"1000000"`
 		IsDefault api.Optional[bool]             `json:"is_default" required:"false" doc:"true takes it from the location that is the default."`
 		Active    api.Optional[bool]             `json:"active" required:"false"`

@@ -109,3 +109,28 @@ func TestOneDefaultLocation(t *testing.T) {
 		t.Errorf("%d default locations, %v", n, err)
 	}
 }
+
+// The checker finds what it is there for.
+func TestCheckBites(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	v := s.stocked(5, 0)
+	if err := s.reserve(id.New(), want(v, 2)); err != nil {
+		t.Fatal(err)
+	}
+	s.check()
+	for _, c := range []struct{ harm, mend, of string }{
+		{`update stock_levels set on_hand = on_hand + 1`, `update stock_levels set on_hand = on_hand - 1`, "on_hand"},
+		{`update stock_levels set reserved = reserved + 1`, `update stock_levels set reserved = reserved - 1`, "reserved"},
+		{`update stock_reservations set quantity = quantity + 1`, `update stock_reservations set quantity = quantity - 1`, "reserved"},
+		{`update stock_levels set shortfall = 2`, `update stock_levels set shortfall = 0`, "shortfall"},
+	} {
+		s.must(c.harm)
+		found, err := Check(context.Background(), s.db.View(s.scope))
+		if err != nil || len(found) != 1 || found[0].Of != c.of || found[0].VariantID != v {
+			t.Errorf("after %s it found %+v, %v", c.harm, found, err)
+		}
+		s.must(c.mend)
+	}
+	s.check()
+}
