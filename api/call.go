@@ -40,6 +40,7 @@ type call struct {
 	userAgent  string
 	header     func(name string) string // of the request
 	eachHeader func(func(name, value string))
+	setHeader  func(name, value string) // of the answer
 }
 
 // answer is what goes out.
@@ -58,7 +59,10 @@ func (r *Router) enter(hc huma.Context, op Op, write bool, query queryForm, form
 	c := &call{
 		kernel: r.kernel, limits: r.limits, op: op, url: hc.URL(), userAgent: clip(strings.ToValidUTF8(hc.Header("User-Agent"), ""), 200),
 		bearer: Credentials{Access: op.Access, Organization: hc.Header("Guildhall-Organization")},
-		header: hc.Header, eachHeader: hc.EachHeader,
+		header: hc.Header, eachHeader: hc.EachHeader, setHeader: hc.SetHeader,
+	}
+	if op.Access == Storefront {
+		c.bearer.PublishableKey = hc.Header(publishableKeyHeader)
 	}
 	ctx = context.WithValue(ctx, callKey{}, c)
 	fail := func(err error) {
@@ -158,16 +162,22 @@ func bearerOf(header string) string {
 }
 
 func (c *call) authenticate(ctx context.Context, fresh bool) error {
-	identify := c.kernel.Identify
-	switch {
-	case c.identify != nil:
-		identify = c.identify
-	case c.bearer.Bearer == "":
-		return Unauthenticated()
-	}
 	creds := c.bearer
 	creds.Fresh = fresh
 	creds.Unproven = func() error { return c.limits.peekAddress(ctx) }
+	switch {
+	case c.identify != nil:
+		return c.take(ctx, c.identify, creds)
+	case c.op.Access == Storefront:
+		return c.authenticateShopper(ctx, creds)
+	case c.bearer.Bearer == "":
+		return Unauthenticated()
+	}
+	return c.take(ctx, c.kernel.Identify, creds)
+}
+
+// take makes the caller of the call who identify says it is.
+func (c *call) take(ctx context.Context, identify Identify, creds Credentials) error {
 	caller, err := identify(ctx, creds)
 	if err != nil {
 		return err
@@ -236,7 +246,7 @@ func (c *call) readKey(hc huma.Context) error {
 		return fault.Invalidf("header.Idempotency-Key", "the Idempotency-Key is empty; send 1 to 255 characters, or no key")
 	case len(c.key) > 255:
 		return fault.Invalidf("header.Idempotency-Key", "an Idempotency-Key has 1 to 255 characters")
-	case c.key != "" && c.caller == nil && !uuidForm.MatchString(c.key):
+	case c.key != "" && (c.caller == nil || c.caller.Scope.Actor.Kind == tenant.Shopper) && !uuidForm.MatchString(c.key):
 		return fault.Invalidf("header.Idempotency-Key", "without a log-in an Idempotency-Key is a UUID, since others share its space")
 	}
 	return nil
@@ -261,6 +271,8 @@ func (c *call) claim() *tenant.Claim {
 		a := c.caller.Scope.Actor
 		principal = string(a.Kind) + ":" + a.ID.String()
 	}
+	// Shoppers who are not logged in are one principal. Their keys are UUIDs, which
+	// cannot be guessed, and the hash of the request must be the same.
 	return &tenant.Claim{Principal: principal, Operation: c.op.ID, Key: c.key, Hash: c.hash}
 }
 

@@ -19,6 +19,11 @@ type Caller struct {
 	Permissions  authz.Set
 	Organization id.ID
 	Operator     bool // of the instance
+	// Customer is who shops, in Storefront operations; nil for who is not logged
+	// in. The session is the customer's then.
+	Customer id.ID
+	// Origins are the web pages that may use the publishable key.
+	Origins []string
 }
 
 // Credentials are what a request brought.
@@ -26,6 +31,9 @@ type Credentials struct {
 	Bearer       string
 	Organization string // header Guildhall-Organization: id, slug, or ""
 	Access       Access
+	// PublishableKey is the header Guildhall-Publishable-Key. In operations of the
+	// storefront it comes alone first, and with a bearer if there is one.
+	PublishableKey string
 	// Fresh asks to look past every cache: the last answer proved stale.
 	Fresh bool
 	// Unproven is asked before a look-up for credentials that nothing vouches for
@@ -44,6 +52,13 @@ type Identify func(ctx context.Context, c Credentials) (*Caller, error)
 func Unauthenticated() error {
 	return fault.New(fault.Unauthenticated, "unauthenticated",
 		"Send a valid access token or API key as Authorization: Bearer. A token lives for 15 minutes: refresh it at /v1/auth/refresh.")
+}
+
+// UnauthenticatedShopper is the same in operations of the storefront.
+func UnauthenticatedShopper() error {
+	return fault.New(fault.Unauthenticated, "unauthenticated",
+		"Send the shop's publishable key as Guildhall-Publishable-Key and, if there is one, a customer's valid access token as Authorization: Bearer. "+
+			"A token lives for 15 minutes: refresh it at /v1/storefront/auth/refresh.")
 }
 
 // CallerOf returns who calls; nil in a public operation.

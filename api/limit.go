@@ -16,9 +16,11 @@ import (
 
 // Limits are token buckets per replica. Their zero value limits nothing.
 type Limits struct {
-	Address      Bucket // public operations, per address
+	Address      Bucket // public operations and log-ins of shops, per address
 	Principal    Bucket // per person or key
 	Organization Bucket
+	Shopper      Bucket // other operations of shops, per address
+	Shop         Bucket // all shoppers of an organisation; apart from its members, whom they must not keep out
 }
 
 // Bucket refills at Rate per second up to Burst.
@@ -29,7 +31,7 @@ type Bucket struct {
 
 // DefaultLimits are those of the contract.
 func DefaultLimits() Limits {
-	return Limits{Address: Bucket{20, 200}, Principal: Bucket{200, 1000}, Organization: Bucket{1000, 5000}}
+	return Limits{Address: Bucket{20, 200}, Principal: Bucket{200, 1000}, Organization: Bucket{1000, 5000}, Shopper: Bucket{50, 500}, Shop: Bucket{1000, 5000}}
 }
 
 type limiters struct {
@@ -51,6 +53,9 @@ func (l *limiters) take(hc huma.Context, c *call) error {
 	if c.caller == nil {
 		return l.takeAddress(hc)
 	}
+	if c.op.Access == Storefront {
+		return l.takeShop(hc, c)
+	}
 	a := c.caller.Scope.Actor
 	if b := l.limits.Principal; b.Burst > 0 {
 		if err := l.spend(hc, "principal", b, l.bucket("p:"+string(a.Kind)+a.ID.String(), b), true); err != nil {
@@ -63,14 +68,36 @@ func (l *limiters) take(hc huma.Context, c *call) error {
 	return nil
 }
 
-// addressBucket is the bucket of a client's address; of IPv6, that of its /64,
-// which is what one client is given.
+// takeShop takes the tokens of a call of the storefront.
+func (l *limiters) takeShop(hc huma.Context, c *call) error {
+	if c.op.LogIn {
+		if err := l.takeAddress(hc); err != nil {
+			return err
+		}
+	} else if b := l.limits.Shopper; b.Burst > 0 {
+		if err := l.spend(hc, "address", b, l.bucket("s:"+addressName(hc.Context()), b), true); err != nil {
+			return err
+		}
+	}
+	if b := l.limits.Shop; b.Burst > 0 {
+		return l.spend(hc, "shop", b, l.bucket("f:"+c.caller.Organization.String(), b), false)
+	}
+	return nil
+}
+
+// addressBucket is the bucket of a client's address.
 func (l *limiters) addressBucket(ctx context.Context) *rate.Limiter {
+	return l.bucket("a:"+addressName(ctx), l.limits.Address)
+}
+
+// addressName is a client's address; of IPv6, its /64, which is what one client
+// is given.
+func addressName(ctx context.Context) string {
 	addr := SourceAddress(ctx)
 	if a, err := netip.ParseAddr(addr); err == nil && a.Is6() {
-		addr = netip.PrefixFrom(a, 64).Masked().String()
+		return netip.PrefixFrom(a, 64).Masked().String()
 	}
-	return l.bucket("a:"+addr, l.limits.Address)
+	return addr
 }
 
 func (l *limiters) bucket(key string, b Bucket) *rate.Limiter {

@@ -23,6 +23,7 @@ const (
 	InOrganization Access = iota
 	SignedIn              // a person, no organisation chosen
 	Public                // anybody
+	Storefront            // anybody in an organisation's shop, by its publishable key
 )
 
 // Op says everything about an operation.
@@ -36,12 +37,18 @@ type Op struct {
 	// AnyMember lets every member of the organisation call it, with a reason in
 	// Doc: the rows it answers with are the caller's own.
 	AnyMember bool
-	Emits     []*event.Type
-	Status    int      // 0 = 201 for POST, 204 for DELETE, else 200
-	Errors    []string // codes beyond the usual ones: "409 project_key_taken"
-	Secret    bool     // input or answer holds a secret: nothing is echoed or stored in clear
-	Audited   bool     // a read that leaves a trace in the audit log
-	MaxBody   int64    // bytes; 0 = 1 MiB
+	// CustomersOnly refuses, of the callers of a Storefront operation, those who
+	// are not logged in.
+	CustomersOnly bool
+	// LogIn makes a Storefront operation count against the tighter bucket of an
+	// address that log-ins have: it takes a password, or a token from a mail.
+	LogIn   bool
+	Emits   []*event.Type
+	Status  int      // 0 = 201 for POST, 204 for DELETE, else 200
+	Errors  []string // codes beyond the usual ones: "409 project_key_taken"
+	Secret  bool     // input or answer holds a secret: nothing is echoed or stored in clear
+	Audited bool     // a read that leaves a trace in the audit log
+	MaxBody int64    // bytes; 0 = 1 MiB
 }
 
 // Method is the HTTP method of the route.
@@ -62,6 +69,20 @@ func (o Op) status() int {
 	return http.StatusOK
 }
 
+// security says which credentials the operation takes, one alternative a line.
+func (o Op) security() []map[string][]string {
+	customer := map[string][]string{"publishableKey": {}, "bearer": {}}
+	switch {
+	case o.Access == Public:
+		return []map[string][]string{{}}
+	case o.CustomersOnly:
+		return []map[string][]string{customer}
+	case o.Access == Storefront:
+		return []map[string][]string{{"publishableKey": {}}, customer}
+	}
+	return []map[string][]string{{"bearer": {}}}
+}
+
 // check finds what is missing in the literal; it runs at start.
 func (o Op) check() error {
 	switch {
@@ -71,9 +92,13 @@ func (o Op) check() error {
 		return fmt.Errorf("operation %s: Route is \"METHOD /path\" without /v1, not %q", o.ID, o.Route)
 	case o.Access == InOrganization && o.Can.IsZero() && !o.AnyMember:
 		return fmt.Errorf("operation %s has no permission: set Can to one of the feature's authz.Permission values, "+
-			"or Access: api.SignedIn or api.Public if it belongs to no organisation", o.ID)
+			"or Access: api.SignedIn or api.Public if it belongs to no organisation, or api.Storefront if shoppers call it", o.ID)
 	case o.Access != InOrganization && !o.Can.IsZero():
 		return fmt.Errorf("operation %s: a permission counts only within an organisation; drop Can or Access", o.ID)
+	case (o.Access == Storefront) != strings.HasPrefix(o.Path(), storefrontPrefix):
+		return fmt.Errorf("operation %s: Access: api.Storefront and a route under /storefront/ go together, not %q", o.ID, o.Route)
+	case o.Access != Storefront && (o.CustomersOnly || o.LogIn):
+		return fmt.Errorf("operation %s: CustomersOnly and LogIn are said of operations of the storefront", o.ID)
 	}
 	return nil
 }

@@ -26,10 +26,12 @@ type Kernel struct {
 	DB        *tenant.DB
 	Catalogue *authz.Catalogue
 	Identify  Identify
-	Cursors   *page.Codec
-	Log       *slog.Logger
-	Limits    Limits
-	Version   string
+	// IdentifyShopper is Identify for operations of the storefront.
+	IdentifyShopper Identify
+	Cursors         *page.Codec
+	Log             *slog.Logger
+	Limits          Limits
+	Version         string
 	// TrustedProxies may say for whom they forward.
 	TrustedProxies []netip.Prefix
 	// StrictEvents turns an event that is missing in Emits into an error of the
@@ -71,8 +73,11 @@ func NewRouter(k *Kernel) *Router {
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: "Guildhall", Version: cmp.Or(k.Version, "dev")},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", SchemaName),
-				SecuritySchemes: map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}},
+				Schemas: huma.NewMapRegistry("#/components/schemas/", SchemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"bearer":         {Type: "http", Scheme: "bearer"},
+					"publishableKey": {Type: "apiKey", In: "header", Name: publishableKeyHeader},
+				},
 			},
 		},
 		Formats: map[string]huma.Format{
@@ -200,9 +205,15 @@ func GlobalRead[In, Out any](r *Router, op Op, fn func(ctx context.Context, v te
 
 // Call registers the rare operation that needs more than one transaction, such
 // as a log-in that hashes a password in between. It takes no Idempotency-Key.
+// In a shop it runs again where one of its transactions found the caller stale.
 func Call[In, Out any](r *Router, op Op, fn func(ctx context.Context, in *In) (Out, error)) {
 	register(r, op, false, func(ctx context.Context, c *call, in *In) (*answer, error) {
-		out, err := fn(ctx, in)
+		run := func(ctx context.Context) (Out, error) { return fn(ctx, in) }
+		if op.Access == Storefront {
+			once := run
+			run = func(ctx context.Context) (Out, error) { return withFresh(ctx, c, once) }
+		}
+		out, err := run(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -267,11 +278,7 @@ func register[In any](r *Router, op Op, write bool, run func(ctx context.Context
 	if !op.Can.IsZero() {
 		ho.Extensions["x-permission"] = op.Can.Key
 	}
-	if op.Access == Public {
-		ho.Security = []map[string][]string{{}}
-	} else {
-		ho.Security = []map[string][]string{{"bearer": {}}}
-	}
+	ho.Security = op.security()
 	in := reflect.TypeFor[In]()
 	_, hasBody := in.FieldByName("Body")
 	form := bodyForm{raw: TakesRaw(in)} // the schemas are known after the registration

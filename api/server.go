@@ -36,6 +36,10 @@ func (r *Router) Handler() http.Handler {
 			h.Set("Cache-Control", "no-store")
 			h.Set("Vary", "Authorization, Guildhall-Organization")
 		}
+		shop := strings.HasPrefix(req.URL.Path, storefrontPrefix)
+		if shop {
+			h.Set("Vary", "Authorization, Origin, "+publishableKeyHeader)
+		}
 		defer func() {
 			if v := recover(); v != nil {
 				if v == http.ErrAbortHandler { //nolint:errorlint // the sentinel is compared as net/http does
@@ -49,6 +53,10 @@ func (r *Router) Handler() http.Handler {
 			r.kernel.Log.DebugContext(ctx, "request", "method", req.Method, "path", req.URL.Path, "status", rec.status,
 				"bytes", rec.bytes, "ms", time.Since(start).Milliseconds())
 		}()
+		if shop && req.Method == http.MethodOptions {
+			preflight(rec)
+			return
+		}
 		if handler, pattern := r.mux.Handler(req); pattern == "" {
 			r.noRoute(rec, req, handler)
 			return

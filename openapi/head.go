@@ -9,7 +9,8 @@ import (
 const about = `One API for an organisation's work and trade.
 
 **Who calls.** Send an access token or an API key as ` + "`Authorization: Bearer`" + `. ` + "`Guildhall-Organization`" + ` chooses the
-organisation by id or slug; it may be left out where a key is bound to one or a person has only one.
+organisation by id or slug; it may be left out where a key is bound to one or a person has only one. Operations under ` + "`/v1/storefront`" + ` are for shops: they take a ` + "`Guildhall-Publishable-Key`" + ` and, where a
+customer is logged in, the customer's access token.
 
 **Errors** are problem documents (RFC 9457). ` + "`code`" + ` is stable and meant for programs; ` + "`type`" + ` is the address of a page about it.
 A thing that does not exist and a thing that the caller may not see give the same 404.
@@ -34,7 +35,10 @@ func (g *generator) head() {
 	comp := sub(g.doc, "components")
 	comp["securitySchemes"] = object{"bearer": object{
 		"type": "http", "scheme": "bearer",
-		"description": "An access token from /v1/auth/login, valid for 15 minutes, or an API key (ghk_…).",
+		"description": "An access token from /v1/auth/login, valid for 15 minutes, or an API key (ghk_…). In operations under /v1/storefront, a customer's access token from /v1/storefront/auth/login.",
+	}, "publishableKey": object{
+		"type": "apiKey", "in": "header", "name": "Guildhall-Publishable-Key",
+		"description": "Says which organisation's shop it is (ghp_…). It is no secret: pages carry it. A browser may use it on the origins that it names.",
 	}}
 	comp["headers"], comp["parameters"], comp["responses"] = headers(), parameters(), object{}
 	g.register(reflect.TypeFor[api.Problem](), "Problem")

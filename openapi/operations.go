@@ -40,6 +40,8 @@ func accessName(op api.Registered) string {
 		return "public"
 	case api.SignedIn:
 		return "signed-in"
+	case api.Storefront:
+		return "storefront"
 	}
 	return "organization"
 }
@@ -53,6 +55,10 @@ func describe(op api.Registered) string {
 		text += "\n\nNeeds no log-in."
 	case op.Access == api.SignedIn:
 		text += "\n\nNeeds a log-in, but no organisation."
+	case op.CustomersOnly:
+		text += "\n\nNeeds the shop's publishable key and a customer's log-in."
+	case op.Access == api.Storefront:
+		text += "\n\nNeeds the shop's publishable key; a customer's log-in is taken along."
 	default:
 		text += "\n\nOpen to every member of the organisation."
 	}
@@ -93,7 +99,7 @@ func (g *generator) parameters(op api.Registered, doc object) {
 	if op.Access == api.InOrganization {
 		list = append(list, ref("parameters", "Organization"))
 	}
-	if op.Write && op.Access == api.Public {
+	if op.Write && (op.Access == api.Public || op.Access == api.Storefront && !op.CustomersOnly) {
 		list = append(list, ref("parameters", "IdempotencyKeyAnonymous"))
 	} else if op.Write {
 		list = append(list, ref("parameters", "IdempotencyKey"))
@@ -177,7 +183,7 @@ func headerRefs(names ...string) object {
 func (g *generator) codesOf(op api.Registered) map[int][]string {
 	_, hasBody := op.In.FieldByName("Body")
 	_, hasVersion := fieldOfType[api.IfMatch](op.In)
-	inOrg, public := op.Access == api.InOrganization, op.Access == api.Public
+	inOrg, public, shop := op.Access == api.InOrganization, op.Access == api.Public, op.Access == api.Storefront
 	codes := map[int][]string{}
 	add := func(when bool, status int, code string) {
 		if when && !slices.Contains(codes[status], code) {
@@ -187,7 +193,8 @@ func (g *generator) codesOf(op api.Registered) map[int][]string {
 	add(true, 400, "bad_request")
 	add(inOrg, 400, "organization_required")
 	add(true, 401, "unauthenticated")
-	add(!public, 403, "permission_denied")
+	add(!public && !shop, 403, "permission_denied")
+	add(shop, 403, "origin_not_allowed")
 	add(strings.Contains(op.Route, "{"), 404, "not_found")
 	add(inOrg, 404, "organization_not_found")
 	add(op.Write, 409, "idempotency_in_progress")

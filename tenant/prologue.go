@@ -42,6 +42,24 @@ const (
 		where o.tenant_id = $1::uuid and o.deleted_at is null
 	), false)`
 
+	// $5 publishable key, $6 its version
+	prologueShopper = prologueSet + `coalesce((
+		select k.revoked_at is null and k.version = $6
+		from organizations o
+		join storefront_keys k on k.tenant_id = o.tenant_id and k.id = $5
+		where o.tenant_id = $1::uuid and o.deleted_at is null
+	), false)`
+
+	// $5 publishable key, $6 its version, $7 session, $8 customer
+	prologueCustomer = prologueSet + `coalesce((
+		select k.revoked_at is null and k.version = $6 and s.revoked_at is null and s.expires_at > now()
+		from organizations o
+		join storefront_keys k on k.tenant_id = o.tenant_id and k.id = $5
+		join customers c on c.tenant_id = o.tenant_id and c.id = $8 and c.deleted_at is null
+		join customer_sessions s on s.tenant_id = o.tenant_id and s.customer_id = c.id and s.id = $7
+		where o.tenant_id = $1::uuid and o.deleted_at is null
+	), false)`
+
 	prologueSystem = prologueSet + `true`
 )
 
@@ -56,6 +74,10 @@ func queuePrologue(b *pgx.Batch, s Scope, readOnly bool) {
 		b.Queue(prologueSystem, org, s.viewer(), s.OpenRole, mode)
 	case !c.Plugin.IsZero():
 		b.Queue(prologuePlugin, org, s.viewer(), s.OpenRole, mode, c.Epoch, c.Plugin)
+	case !c.Storefront.IsZero() && s.Actor.Kind == Customer:
+		b.Queue(prologueCustomer, org, s.viewer(), s.OpenRole, mode, c.Storefront, c.StorefrontVersion, c.Session, s.Actor.ID)
+	case !c.Storefront.IsZero():
+		b.Queue(prologueShopper, org, s.viewer(), s.OpenRole, mode, c.Storefront, c.StorefrontVersion)
 	case !c.Key.IsZero():
 		b.Queue(prologueKey, org, s.viewer(), s.OpenRole, mode, c.Epoch, c.MemberVersion, c.Key, s.User)
 	default:

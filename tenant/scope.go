@@ -58,6 +58,10 @@ type Check struct {
 	Session       id.ID // of a person's session, else nil
 	Key           id.ID // of an API key, else nil
 	Plugin        id.ID // of an installation, else nil
+	// Storefront is the publishable key of a shopper or a customer, else nil. A
+	// customer, who is the actor, has a Session too.
+	Storefront        id.ID
+	StorefrontVersion int64
 }
 
 // ErrStale means that the caller's rights changed since they were computed.

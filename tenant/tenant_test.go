@@ -208,6 +208,65 @@ func TestStaleAuthorisation(t *testing.T) {
 	}
 }
 
+func TestStaleShoppers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db := tenanttest.New(t).Open(t)
+	s, other := organization(t, db), organization(t, db)
+	key, customer, session := id.New(), id.New(), id.New()
+	run := func(sql string, args ...any) {
+		t.Helper()
+		err := db.Write(ctx, s, func(tx *tenant.Tx) error { _, err := tenant.Exec(ctx, tx, sql, args...); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`insert into storefront_keys (tenant_id, id, name, created_by_kind) values ($1, $2, 'k', 'system')`, s.Organization, key)
+	run(`insert into customers (tenant_id, id, email, email_key) values ($1, $2, 'a@b.c', 'a@b.c')`, s.Organization, customer)
+	run(`insert into customer_sessions (tenant_id, customer_id, id, expires_at) values ($1, $2, $3, now() + interval '1 day')`, s.Organization, customer, session)
+	shopper := tenant.Scope{Organization: s.Organization, Actor: tenant.Actor{Kind: tenant.Shopper, ID: key}, Check: &tenant.Check{Storefront: key, StorefrontVersion: 1}}
+	person := shopper
+	person.Actor, person.Check = tenant.Actor{Kind: tenant.Customer, ID: customer}, &tenant.Check{Storefront: key, StorefrontVersion: 1, Session: session}
+	try := func(as tenant.Scope) error {
+		_, read := tenant.Value[string](ctx, db.View(as), `select name from organizations`)
+		write := db.Write(ctx, as, func(*tenant.Tx) error { return nil })
+		if (read == nil) != (write == nil) {
+			t.Errorf("read: %v, write: %v", read, write)
+		}
+		return read
+	}
+	if err := errors.Join(try(shopper), try(person)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		change, undo string
+		shopper      bool // counts for who is not logged in too
+	}{
+		{`update storefront_keys set revoked_at = now()`, `update storefront_keys set revoked_at = null`, true},
+		{`update storefront_keys set version = 2`, `update storefront_keys set version = 1`, true},
+		{`update organizations set deleted_at = now()`, `update organizations set deleted_at = null`, true},
+		{`update customers set deleted_at = now()`, `update customers set deleted_at = null`, false},
+		{`update customer_sessions set revoked_at = now()`, `update customer_sessions set revoked_at = null`, false},
+		{`update customer_sessions set expires_at = now() - interval '1 s'`, `update customer_sessions set expires_at = now() + interval '1 day'`, false},
+	} {
+		run(c.change)
+		if err := try(shopper); errors.Is(err, tenant.ErrStale) != c.shopper {
+			t.Errorf("%s: a shopper got %v", c.change, err)
+		}
+		if err := try(person); !errors.Is(err, tenant.ErrStale) {
+			t.Errorf("%s: a customer got %v", c.change, err)
+		}
+		run(c.undo)
+	}
+	if err := errors.Join(try(shopper), try(person)); err != nil {
+		t.Fatal(err)
+	}
+	shopper.Organization, person.Organization = other.Organization, other.Organization
+	if !errors.Is(try(shopper), tenant.ErrStale) || !errors.Is(try(person), tenant.ErrStale) {
+		t.Error("a key opens another organisation")
+	}
+}
+
 func TestSnapshotIsOnePicture(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
