@@ -242,6 +242,9 @@ func (f *Feature) place(ctx context.Context, tx *tenant.Tx, order, cart id.ID, t
 	status := "placed"
 	if finished(status, fulfilmentStatus(lines), total, l) {
 		status = "completed"
+		if err := f.handOver(ctx, tx, order); err != nil {
+			return Order{}, err
+		}
 	}
 	o, err := tenant.One[Order](ctx, tx, placeOrder, tx.Scope().Organization, order, status, max(l.Authorized-l.Voided, 0), l.Captured, l.Refunded, paymentStatus(total, l))
 	if err != nil {

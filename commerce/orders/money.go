@@ -71,7 +71,7 @@ func (f *Feature) recordPayment(ctx context.Context, tx *tenant.Tx, in *recordPa
 	if err != nil {
 		return Payment{}, err
 	}
-	now, err := save(ctx, tx, was)
+	now, err := f.save(ctx, tx, was)
 	if err != nil {
 		return Payment{}, err
 	}
@@ -210,7 +210,7 @@ func (f *Feature) giveBack(ctx context.Context, tx *tenant.Tx, was held, amount 
 	}
 	if provider != manual {
 		was.Refunding += amount
-		if _, err := save(ctx, tx, was); err != nil {
+		if _, err := f.save(ctx, tx, was); err != nil {
 			return Refund{}, err
 		}
 		return r, refundJob.Enqueue(ctx, f.Queue, tx, refundArgs{OrderID: was.ID, RefundID: r.ID})
@@ -218,7 +218,7 @@ func (f *Feature) giveBack(ctx context.Context, tx *tenant.Tx, was held, amount 
 	if _, _, err := record(ctx, tx, Payment{OrderID: was.ID, Provider: manual, Kind: "refunded", Amount: amount, Reference: r.ID.String(), Reason: body.Reason, RefundID: &r.ID}); err != nil {
 		return Refund{}, err
 	}
-	now, err := save(ctx, tx, was)
+	now, err := f.save(ctx, tx, was)
 	if err != nil {
 		return Refund{}, err
 	}
@@ -310,7 +310,7 @@ func (f *Feature) settleRefund(ctx context.Context, tx *tenant.Tx, r Refund, ans
 		return err
 	}
 	was.Refunding -= r.Amount
-	now, err := save(ctx, tx, was)
+	now, err := f.save(ctx, tx, was)
 	if err != nil || !answer.Done {
 		return err
 	}

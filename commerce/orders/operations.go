@@ -122,7 +122,7 @@ func (f *Feature) cancel(ctx context.Context, tx *tenant.Tx, in *cancelOrder) (O
 	if in.Body != nil {
 		next.CancelReason = &in.Body.Reason
 	}
-	now, err := save(ctx, tx, next)
+	now, err := f.save(ctx, tx, next)
 	if err != nil {
 		return Order{}, err
 	}

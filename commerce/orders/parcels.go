@@ -208,7 +208,7 @@ func (f *Feature) ship(ctx context.Context, tx *tenant.Tx, in *shipFulfilment) (
 	if err != nil {
 		return p, err
 	}
-	now, err := save(ctx, tx, order)
+	now, err := f.save(ctx, tx, order)
 	if err != nil {
 		return p, err
 	}
@@ -286,7 +286,7 @@ func (f *Feature) deliver(ctx context.Context, tx *tenant.Tx, in *fulfilmentPath
 	if p, err = move(ctx, tx, p, "delivered"); err != nil {
 		return p, err
 	}
-	now, err := save(ctx, tx, order)
+	now, err := f.save(ctx, tx, order)
 	if err != nil {
 		return p, err
 	}

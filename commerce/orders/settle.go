@@ -106,7 +106,7 @@ func (f *Feature) settle(ctx context.Context, tx *tenant.Tx, a attempt, c Charge
 		if !news {
 			return out, nil
 		}
-		if out.order, err = save(ctx, tx, h); err != nil {
+		if out.order, err = f.save(ctx, tx, h); err != nil {
 			return out, err
 		}
 		return out, tell(ctx, tx, h.Order, out.order, Updated)
@@ -119,7 +119,7 @@ func (f *Feature) settle(ctx context.Context, tx *tenant.Tx, a attempt, c Charge
 			// From here on there is no way but back: the money may be returned already
 			// when somebody looks again.
 			out.state, h.AttemptState = undo, "undo"
-			if _, err := save(ctx, tx, h); err != nil {
+			if _, err := f.save(ctx, tx, h); err != nil {
 				return out, err
 			}
 			return out, f.mark(ctx, tx, h, "undo", c)
@@ -142,7 +142,7 @@ func (f *Feature) settle(ctx context.Context, tx *tenant.Tx, a attempt, c Charge
 	out.state = waiting
 	if news { // a part of it
 		h.AttemptState = "waiting"
-		if _, err := save(ctx, tx, h); err != nil {
+		if _, err := f.save(ctx, tx, h); err != nil {
 			return out, err
 		}
 	}
@@ -253,7 +253,7 @@ func (f *Feature) undoing(ctx context.Context, tx *tenant.Tx, a attempt, entry P
 		reason := "Paid for when it was sold out."
 		h.Status, h.CancelReason, h.CartID = "cancelled", &reason, nil
 	}
-	now, err := save(ctx, tx, h)
+	now, err := f.save(ctx, tx, h)
 	if err != nil || entry.Kind != "refunded" {
 		return err
 	}

@@ -279,7 +279,7 @@ func derive(ctx context.Context, tx *tenant.Tx, order id.ID) (ledger, []progress
 
 // save stores the states of a locked order as they follow from its ledgers, and
 // completes it where nothing is left to do.
-func save(ctx context.Context, tx *tenant.Tx, h held) (Order, error) {
+func (f *Feature) save(ctx context.Context, tx *tenant.Tx, h held) (Order, error) {
 	l, lines, err := derive(ctx, tx, h.ID)
 	if err != nil {
 		return Order{}, err
@@ -287,9 +287,41 @@ func save(ctx context.Context, tx *tenant.Tx, h held) (Order, error) {
 	payment, fulfilment := paymentStatus(h.Total, l), fulfilmentStatus(lines)
 	if finished(h.Status, fulfilment, h.Total, l) {
 		h.Status = "completed"
+		if err := f.handOver(ctx, tx, h.ID); err != nil {
+			return Order{}, err
+		}
 	}
 	return tenant.One[Order](ctx, tx, saveStates, tx.Scope().Organization, h.ID, max(l.Authorized-l.Voided, 0), l.Captured, l.Refunded,
 		payment, fulfilment, h.Status, h.Refunding, h.CancelReason, h.CartID, h.AttemptState)
+}
+
+const listReserved = `select r.location_id, r.variant_id, sum(r.quantity)::int as quantity from stock_reservations r
+	where r.tenant_id = $1 and r.order_id = $2 group by r.location_id, r.variant_id order by r.location_id, r.variant_id`
+
+// handOver takes out of the stock what is still reserved for an order that is
+// completed: things that are counted and not sent, such as seats.
+func (f *Feature) handOver(ctx context.Context, tx *tenant.Tx, order id.ID) error {
+	type reserved struct {
+		LocationID id.ID `db:"location_id"`
+		demand
+	}
+	rows, err := tenant.List[reserved](ctx, tx, listReserved, tx.Scope().Organization, order)
+	if err != nil {
+		return err
+	}
+	for len(rows) > 0 {
+		n := 0
+		var here []demand
+		for n < len(rows) && rows[n].LocationID == rows[0].LocationID {
+			here = append(here, rows[n].demand)
+			n++
+		}
+		if err := f.Stock.Ship(ctx, tx, order, rows[0].LocationID, demands(here)); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
 }
 
 // by is who does it, as rows have it.
