@@ -1,23 +1,15 @@
 package commerce
 
-// TaxRate is one tax on a class of goods: 19 % is 190000 parts per million.
-// Several may apply at once; they add up and do not compound.
+// TaxRate is one rate of tax in parts per million: 190,000 is 19 %.
 type TaxRate struct {
-	Name string `json:"name"`
-	PPM  int64  `json:"ppm"`
+	Name string
+	PPM  int64
 }
 
-// TaxSettings says how an organisation reckons taxes.
+// TaxSettings say how an organisation reckons tax.
 type TaxSettings struct {
-	Inclusive     bool   // prices hold the tax already
-	HalfEven      bool   // ties are rounded to the even neighbour, else away from zero
-	Scope         string // what is rounded: ScopeUnit, ScopeLine or ScopeOrder
-	ShippingClass string // the class of taxes on shipping that names none of its own; "" for none
+	Inclusive     bool   // prices contain the tax
+	HalfEven      bool   // rounding; else half up
+	Scope         string // of rounding: unit, line or order; "" is line
+	ShippingClass string // of shipping whose option names none
 }
-
-// The scopes of rounding.
-const (
-	ScopeUnit  = "unit"
-	ScopeLine  = "line"
-	ScopeOrder = "order"
-)
