@@ -41,7 +41,8 @@ type Op struct {
 	// are not logged in.
 	CustomersOnly bool
 	// LogIn makes a Storefront operation count against the tighter bucket of an
-	// address that log-ins have: it takes a password, or a token from a mail.
+	// address that log-ins have, and lets a customer's token be: it takes a
+	// password, or a token of another kind.
 	LogIn   bool
 	Emits   []*event.Type
 	Status  int      // 0 = 201 for POST, 204 for DELETE, else 200
@@ -77,6 +78,8 @@ func (o Op) security() []map[string][]string {
 		return []map[string][]string{{}}
 	case o.CustomersOnly:
 		return []map[string][]string{customer}
+	case o.LogIn:
+		return []map[string][]string{{"publishableKey": {}}}
 	case o.Access == Storefront:
 		return []map[string][]string{{"publishableKey": {}}, customer}
 	}
@@ -97,6 +100,8 @@ func (o Op) check() error {
 		return fmt.Errorf("operation %s: a permission counts only within an organisation; drop Can or Access", o.ID)
 	case (o.Access == Storefront) != strings.HasPrefix(o.Path(), storefrontPrefix):
 		return fmt.Errorf("operation %s: Access: api.Storefront and a route under /storefront/ go together, not %q", o.ID, o.Route)
+	case o.CustomersOnly && o.LogIn:
+		return fmt.Errorf("operation %s: LogIn lets tokens be, and CustomersOnly asks for one", o.ID)
 	case o.Access != Storefront && (o.CustomersOnly || o.LogIn):
 		return fmt.Errorf("operation %s: CustomersOnly and LogIn are said of operations of the storefront", o.ID)
 	}

@@ -108,6 +108,9 @@ func TestStorefrontAsksForTheKeyFirst(t *testing.T) {
 			t.Errorf("%s with %q: no page asked", c.method, c.headers)
 		}
 	}
+	if rec := s.send("POST", "/v1/storefront/enter", goodKey, "Authorization: Bearer old"); rec.Code != 201 {
+		t.Errorf("an old token keeps from logging in: %d %s", rec.Code, rec.Body)
+	}
 }
 
 func TestStorefrontAdmitsPagesOfTheKeysOrigins(t *testing.T) {
@@ -187,6 +190,7 @@ func TestStorefrontLiterals(t *testing.T) {
 		{Route: "GET /storefront/names", Access: api.Public},
 		{Route: "GET /names", Access: api.Public, LogIn: true},
 		{Route: "GET /names", Access: api.SignedIn, CustomersOnly: true},
+		{Route: "GET /storefront/names", Access: api.Storefront, CustomersOnly: true, LogIn: true},
 	} {
 		op.ID, op.Summary, op.Doc = "x", "s", "d"
 		r := api.NewRouter(&api.Kernel{Log: slog.New(slog.DiscardHandler)})

@@ -13,7 +13,7 @@ type Address struct {
 	City       string `json:"city" minLength:"1" maxLength:"200" pattern:"\\S" example:"Berlin" doc:"Town or city."`
 	State      string `json:"state,omitempty" maxLength:"100" example:"BE" doc:"State, province or region, where addresses have one; its ISO 3166-2 code without the country, where taxes depend on it."`
 	PostalCode string `json:"postal_code" maxLength:"20" example:"10115" doc:"Postal code; empty where there are none."`
-	Country    string `json:"country" pattern:"^[A-Z]{2}$" example:"DE" doc:"ISO 3166-1 alpha-2 code."`
+	Country    string `json:"country" minLength:"2" maxLength:"2" pattern:"^[A-Z]{2}$" example:"DE" doc:"ISO 3166-1 alpha-2 code."`
 	Phone      string `json:"phone,omitempty" maxLength:"50" doc:"For the carrier."`
 }
 

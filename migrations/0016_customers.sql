@@ -1,4 +1,4 @@
--- Who buys: storefront keys, customers, their addresses and sessions.
+-- Who buys: storefront keys, customers, their addresses, sessions and mails.
 -- +goose Up
 
 create table storefront_keys (
@@ -47,7 +47,8 @@ create table customers (
 	constraint customer_tags_count check (cardinality(tags) <= 50)
 );
 create unique index customer_email_taken on customers (tenant_id, email_key) where deleted_at is null;
-create index customers_created on customers (tenant_id, created_at, id) where deleted_at is null;
+create index customers_name on customers (tenant_id, name, id) where deleted_at is null;
+create index customers_group on customers (tenant_id, customer_group, id) where deleted_at is null;
 comment on table customers is 'commerce/customers: people who buy from an organisation; never its members; one address belongs to at most one of them';
 select protect_tenant_table('customers');
 
@@ -71,7 +72,9 @@ create table customer_sessions (
 	tenant_id uuid not null,
 	customer_id uuid not null,
 	id uuid not null,
-	counter integer not null default 0,
+	nonce bytea not null,
+	counter bigint not null default 1,
+	source text not null default '',
 	created_at timestamptz not null default now(),
 	refreshed_at timestamptz not null default now(),
 	expires_at timestamptz not null,
@@ -79,5 +82,39 @@ create table customer_sessions (
 	constraint customer_sessions_pkey primary key (tenant_id, customer_id, id),
 	constraint customer_session_customer_unknown foreign key (tenant_id, customer_id) references customers (tenant_id, id) on delete cascade
 );
-comment on table customer_sessions is 'commerce/customers: where a customer is logged in; counter says which refresh token is the last one that was given';
+create index customer_sessions_age on customer_sessions (tenant_id, refreshed_at);
+comment on table customer_sessions is 'commerce/customers: where a customer is logged in; a refresh token is (customer, session, counter) under a MAC with the nonce; source is a MAC of account and network';
 select protect_tenant_table('customer_sessions');
+
+create table customer_mails (
+	tenant_id uuid not null,
+	id uuid not null,
+	customer_id uuid not null,
+	purpose text not null,
+	email text not null,
+	nonce bytea not null,
+	redirect_url text not null default '',
+	created_at timestamptz not null default now(),
+	expires_at timestamptz not null,
+	used_at timestamptz,
+	constraint customer_mails_pkey primary key (tenant_id, id),
+	constraint customer_mail_customer_unknown foreign key (tenant_id, customer_id) references customers (tenant_id, id) on delete cascade,
+	constraint customer_mail_purpose check (purpose in ('confirm', 'reset', 'known', 'password')),
+	constraint customer_mail_redirect_length check (length(redirect_url) <= 1000)
+);
+create index customer_mails_customer on customer_mails (tenant_id, customer_id, purpose, created_at);
+create index customer_mails_age on customer_mails (tenant_id, expires_at);
+comment on table customer_mails is 'commerce/customers: mails to send and the single-use tokens in them; the token is (id) under a MAC with the nonce and is stored nowhere';
+select protect_tenant_table('customer_mails');
+
+create table customer_throttles (
+	tenant_id uuid not null,
+	subject text not null,
+	failures integer not null,
+	last_failed_at timestamptz not null,
+	blocked_until timestamptz not null,
+	constraint customer_throttles_pkey primary key (tenant_id, subject)
+);
+create index customer_throttles_age on customer_throttles (tenant_id, last_failed_at);
+comment on table customer_throttles is 'commerce/customers: failed log-ins per account, per network and per both; the subject is a MAC, not the address';
+select protect_tenant_table('customer_throttles');

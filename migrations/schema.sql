@@ -1006,11 +1006,37 @@ create policy tenant on customer_addresses to guildhall_app using (tenant_id = (
 grant delete, insert, select, update on customer_addresses to guildhall_app;
 comment on table customer_addresses is 'commerce/customers: the address book; an address is {name, line1, line2, city, state, postal_code, country, phone}';
 
+create table customer_mails (
+	tenant_id uuid not null,
+	id uuid not null,
+	customer_id uuid not null,
+	purpose text not null,
+	email text not null,
+	nonce bytea not null,
+	redirect_url text not null default ''::text,
+	created_at timestamp with time zone not null default now(),
+	expires_at timestamp with time zone not null,
+	used_at timestamp with time zone,
+	constraint customer_mails_pkey PRIMARY KEY (tenant_id, id),
+	constraint customer_mail_purpose CHECK (purpose = ANY (ARRAY['confirm'::text, 'reset'::text, 'known'::text, 'password'::text])),
+	constraint customer_mail_redirect_length CHECK (length(redirect_url) <= 1000),
+	constraint customer_mail_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX customer_mails_age ON customer_mails USING btree (tenant_id, expires_at);
+CREATE INDEX customer_mails_customer ON customer_mails USING btree (tenant_id, customer_id, purpose, created_at);
+alter table customer_mails enable row level security;
+alter table customer_mails force row level security;
+create policy tenant on customer_mails to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customer_mails to guildhall_app;
+comment on table customer_mails is 'commerce/customers: mails to send and the single-use tokens in them; the token is (id) under a MAC with the nonce and is stored nowhere';
+
 create table customer_sessions (
 	tenant_id uuid not null,
 	customer_id uuid not null,
 	id uuid not null,
-	counter integer not null default 0,
+	nonce bytea not null,
+	counter bigint not null default 1,
+	source text not null default ''::text,
 	created_at timestamp with time zone not null default now(),
 	refreshed_at timestamp with time zone not null default now(),
 	expires_at timestamp with time zone not null,
@@ -1018,11 +1044,27 @@ create table customer_sessions (
 	constraint customer_sessions_pkey PRIMARY KEY (tenant_id, customer_id, id),
 	constraint customer_session_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id) ON DELETE CASCADE
 );
+CREATE INDEX customer_sessions_age ON customer_sessions USING btree (tenant_id, refreshed_at);
 alter table customer_sessions enable row level security;
 alter table customer_sessions force row level security;
 create policy tenant on customer_sessions to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on customer_sessions to guildhall_app;
-comment on table customer_sessions is 'commerce/customers: where a customer is logged in; counter says which refresh token is the last one that was given';
+comment on table customer_sessions is 'commerce/customers: where a customer is logged in; a refresh token is (customer, session, counter) under a MAC with the nonce; source is a MAC of account and network';
+
+create table customer_throttles (
+	tenant_id uuid not null,
+	subject text not null,
+	failures integer not null,
+	last_failed_at timestamp with time zone not null,
+	blocked_until timestamp with time zone not null,
+	constraint customer_throttles_pkey PRIMARY KEY (tenant_id, subject)
+);
+CREATE INDEX customer_throttles_age ON customer_throttles USING btree (tenant_id, last_failed_at);
+alter table customer_throttles enable row level security;
+alter table customer_throttles force row level security;
+create policy tenant on customer_throttles to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on customer_throttles to guildhall_app;
+comment on table customer_throttles is 'commerce/customers: failed log-ins per account, per network and per both; the subject is a MAC, not the address';
 
 create table customers (
 	tenant_id uuid not null,
@@ -1052,7 +1094,8 @@ create table customers (
 	constraint customer_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX customer_email_taken ON customers USING btree (tenant_id, email_key) WHERE deleted_at IS NULL;
-CREATE INDEX customers_created ON customers USING btree (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX customers_group ON customers USING btree (tenant_id, customer_group, id) WHERE deleted_at IS NULL;
+CREATE INDEX customers_name ON customers USING btree (tenant_id, name, id) WHERE deleted_at IS NULL;
 alter table customers enable row level security;
 alter table customers force row level security;
 create policy tenant on customers to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));

@@ -40,6 +40,7 @@ func Codes() []Code {
 		{"organization_required", 400, "The caller is a member of several organisations and named none.", "Send the header Guildhall-Organization with an id or a slug. GET /v1/organizations lists them."},
 		{"unauthenticated", 401, "There is no valid access token or API key in the request. A token lives for 15 minutes, and ends with its session.", "Refresh the token at POST /v1/auth/refresh, or log in again. An API key may have been revoked."},
 		{"invalid_credentials", 401, "The e-mail address and the password do not belong together.", "Check both, or ask for a new password. Which of the two is wrong is not said."},
+		{"origin_not_allowed", 403, "A web page used a publishable key, and the key does not name the origin of the page.", "Add the origin, as the browser writes it, to allowed_origins of the key: PATCH /v1/storefront-keys/{storefront_key_id}."},
 		{"permission_denied", 403, "The caller may see this, but not do that. The member permission names what is missing.", "Ask an administrator of the organisation for the permission, or use a key that has it. GET /v1/access/explain says which rule decides."},
 		{"not_found", 404, "There is nothing at this address, or the caller may not see it. The two are not told apart.", "Check the id, and the organisation in Guildhall-Organization."},
 		{"organization_not_found", 404, "No such organisation, or the caller is not a member of it, or the key belongs to another.", "GET /v1/organizations lists those that you may name."},

@@ -57,6 +57,8 @@ func describe(op api.Registered) string {
 		text += "\n\nNeeds a log-in, but no organisation."
 	case op.CustomersOnly:
 		text += "\n\nNeeds the shop's publishable key and a customer's log-in."
+	case op.LogIn:
+		text += "\n\nNeeds the shop's publishable key."
 	case op.Access == api.Storefront:
 		text += "\n\nNeeds the shop's publishable key; a customer's log-in is taken along."
 	default:

@@ -223,7 +223,7 @@ func TestStaleShoppers(t *testing.T) {
 	}
 	run(`insert into storefront_keys (tenant_id, id, name, created_by_kind) values ($1, $2, 'k', 'system')`, s.Organization, key)
 	run(`insert into customers (tenant_id, id, email, email_key) values ($1, $2, 'a@b.c', 'a@b.c')`, s.Organization, customer)
-	run(`insert into customer_sessions (tenant_id, customer_id, id, expires_at) values ($1, $2, $3, now() + interval '1 day')`, s.Organization, customer, session)
+	run(`insert into customer_sessions (tenant_id, customer_id, id, nonce, expires_at) values ($1, $2, $3, '', now() + interval '1 day')`, s.Organization, customer, session)
 	shopper := tenant.Scope{Organization: s.Organization, Actor: tenant.Actor{Kind: tenant.Shopper, ID: key}, Check: &tenant.Check{Storefront: key, StorefrontVersion: 1}}
 	person := shopper
 	person.Actor, person.Check = tenant.Actor{Kind: tenant.Customer, ID: customer}, &tenant.Check{Storefront: key, StorefrontVersion: 1, Session: session}

@@ -129,7 +129,7 @@ func (a *app) assemble(d deps, o options) (err error) {
 		limits = api.DefaultLimits()
 	}
 	a.router = api.NewRouter(&api.Kernel{
-		DB: a.db, Catalogue: catalogue, Identify: a.features.identify, Log: a.log, Limits: limits, Version: version,
+		DB: a.db, Catalogue: catalogue, Identify: a.features.identify, IdentifyShopper: a.features.shoppers, Log: a.log, Limits: limits, Version: version,
 		Cursors: page.NewCodec(d.Keys.Derive("list cursors", 32)), TrustedProxies: proxies, StrictEvents: o.strictEvents,
 	})
 	for _, m := range a.features.modules {

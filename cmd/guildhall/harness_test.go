@@ -202,6 +202,7 @@ type client struct {
 	user  string
 	token string
 	org   string // sent as Guildhall-Organization, unless empty
+	key   string // sent as Guildhall-Publishable-Key, unless empty
 }
 
 // nobody is a client without a log-in.
@@ -255,6 +256,27 @@ func (c *client) with(token string) *client {
 	d := *c
 	d.token = token
 	return &d
+}
+
+// shop makes a publishable key of the organisation and returns who comes with
+// it: a shopper without a log-in.
+func (c *client) shop(origins ...string) *client {
+	c.w.t.Helper()
+	if origins == nil {
+		origins = []string{}
+	}
+	k := c.post("/v1/storefront-keys", m{"name": "Shop", "allowed_origins": origins}).want(201)
+	return &client{w: c.w, key: k.str("key")}
+}
+
+// customer registers somebody in the shop and logs in.
+func (c *client) customer(email string) *client {
+	c.w.t.Helper()
+	c.post("/v1/storefront/auth/register", m{"email": email, "password": testPassword}).want(201)
+	d := &client{w: c.w, key: c.key, email: email}
+	d.token = c.post("/v1/storefront/auth/login", m{"email": email, "password": testPassword}).want(200).str("access_token")
+	d.user = d.get("/v1/storefront/customers/me").want(200).str("id")
+	return d
 }
 
 var invitationToken = regexp.MustCompile(`token=([A-Za-z0-9_.-]+)`)
@@ -341,6 +363,9 @@ func (c *client) try(method, path string, body any, headers ...string) (*reply, 
 	}
 	if c.org != "" {
 		req.Header.Set("Guildhall-Organization", c.org)
+	}
+	if c.key != "" {
+		req.Header.Set("Guildhall-Publishable-Key", c.key)
 	}
 	for _, h := range headers {
 		k, v, _ := strings.Cut(h, ":")

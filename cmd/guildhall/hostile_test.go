@@ -121,12 +121,12 @@ func TestHostileBodies(t *testing.T) {
 				continue
 			}
 			sent++
-			res := s.owner.do(op.Method(), r.url(), body)
+			res := s.as(op).do(op.Method(), r.url(), body)
 			if res.status < 400 || res.status >= 500 || res.header("Content-Type") != "application/problem+json" {
 				t.Errorf("%s, %s: status %d %s: %.300s", op.ID, what, res.status, res.header("Content-Type"), res.body)
 			}
 		}
-		if res := s.owner.do(op.Method(), r.url(), "a=b", "Content-Type: application/x-www-form-urlencoded"); res.status != http.StatusUnsupportedMediaType {
+		if res := s.as(op).do(op.Method(), r.url(), "a=b", "Content-Type: application/x-www-form-urlencoded"); res.status != http.StatusUnsupportedMediaType {
 			t.Errorf("%s as a form: status %d, want 415", op.ID, res.status)
 		}
 	}
@@ -199,7 +199,7 @@ func TestHostileStrings(t *testing.T) {
 			}
 			for i := 0; i < len(all); i += step {
 				c := r.with(slot{where: "body", name: field}, all[i])
-				res := c.send(s.owner)
+				res := c.send(s.as(op))
 				sent++
 				switch {
 				case res.status >= 500:

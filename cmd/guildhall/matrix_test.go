@@ -268,6 +268,7 @@ func TestMatrix(t *testing.T) {
 	insider := w.join(theirs.owner, w.person("insider"), "member")
 	powerless := w.join(theirs.owner, w.person("powerless"), theirs.emptyRole)
 	doc := w.app.router.OpenAPI()
+	shops := newShops(w, ours, theirs)
 	attempts := 0
 	for _, op := range w.app.router.Operations() {
 		all, complaints := slots(op.In)
@@ -284,6 +285,15 @@ func TestMatrix(t *testing.T) {
 		attempts++
 		if r := own.send(w.nobody()); op.Access != api.Public && r.status != http.StatusUnauthorized {
 			t.Errorf("%s as nobody: status %d, want 401: %s", op.ID, r.status, r.body)
+		}
+		if op.Access == api.Storefront {
+			attempts += shops.try(op, all)
+			continue
+		}
+		// A customer is nobody outside of shops.
+		attempts++
+		if r := own.send(shops.theirs.customer); op.Access != api.Public && r.status != http.StatusUnauthorized {
+			t.Errorf("%s as a customer: status %d, want 401: %s", op.ID, r.status, r.body)
 		}
 		if op.Access != api.InOrganization {
 			continue
@@ -313,7 +323,7 @@ func TestMatrix(t *testing.T) {
 
 // compare puts an id into the slot and demands the very answer that a random id
 // gets there.
-func compare(t *testing.T, as *client, base request, s slot, secret, whose string) int {
+func compare(t testing.TB, as *client, base request, s slot, secret, whose string) int {
 	t.Helper()
 	if secret == "" || !uuidLike.MatchString(secret) {
 		return 0

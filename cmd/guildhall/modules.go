@@ -6,9 +6,11 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/customers"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
+	"github.com/guildhall-dev/guildhall/internal/password"
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
@@ -53,6 +55,7 @@ type features struct {
 	authority *authz.Authority
 	identify  api.Identify
 	identity  *identity.Feature
+	shoppers  api.Identify
 
 	organizations *organizations.Feature
 	integrations  *integrations.Feature
@@ -67,7 +70,8 @@ func newFeatures(d deps) (f features, err error) {
 	if f.authority, err = authz.NewAuthority(access.LoadRoles(d.DB), 20_000); err != nil {
 		return f, err
 	}
-	f.identity, err = identity.New(identity.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Log: d.Log})
+	passwords := password.New()
+	f.identity, err = identity.New(identity.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, PublicURL: d.PublicURL, Passwords: passwords, Log: d.Log})
 	if err != nil {
 		return f, err
 	}
@@ -85,6 +89,11 @@ func newFeatures(d deps) (f features, err error) {
 	if err != nil {
 		return f, err
 	}
+	shops, err := customers.New(customers.Deps{DB: d.DB, Queue: d.Queue, Keys: d.Keys, Mail: d.Mail, Passwords: passwords, Log: d.Log})
+	if err != nil {
+		return f, err
+	}
+	f.shoppers = shops.Identify
 	f.modules = []module.Module{
 		f.identity.Module(),
 		f.organizations.Module(),
@@ -97,6 +106,7 @@ func newFeatures(d deps) (f features, err error) {
 		hooks.Module(),
 		received.Module(),
 		f.integrations.Module(),
+		shops.Module(),
 	}
 	return f, nil
 }

@@ -1,12 +1,20 @@
 package main
 
-import "strings"
+import (
+	"maps"
+	"strings"
+
+	"github.com/guildhall-dev/guildhall/api"
+)
 
 // seeded is an organisation with one of everything.
 type seeded struct {
 	owner     *client
 	ids       map[string]string // by ref kind
 	emptyRole string            // key of a role without permissions
+	shopper   *client           // with a publishable key
+	customer  *client           // who has one of each that a customer can have
+	owned     map[string]string // those of ids that only this customer sees in the shop
 }
 
 // seedOrganization makes an organisation with one thing of each kind that an
@@ -15,7 +23,7 @@ func seedOrganization(w *world, name string) seeded {
 	w.t.Helper()
 	owner := w.person("owner-" + name).organization(strings.ToUpper(name))
 	member := w.join(owner, w.person("member-"+name), "member")
-	s := seeded{owner: owner, ids: map[string]string{"organization": owner.org, "user": member.user}}
+	s := seeded{owner: owner, owned: map[string]string{}, ids: map[string]string{"organization": owner.org, "user": member.user}}
 	role := owner.post("/v1/roles", m{"key": "nothing_" + name, "name": "Nothing", "permissions": []string{}}).want(201)
 	s.emptyRole = role.str("key")
 	s.ids["role"] = role.str("id")
@@ -33,12 +41,36 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["inbound_source"] = source.str("id")
 	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
 	s.ids["plugin_installation"] = w.installProbe(owner, nil)
+	s.seedShop()
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")
 	s.ids["state"] = "review"
 	return s
 }
+
+// seedShop makes a shop with a customer. What a customer has and other customers
+// must not find gets its line in owned too.
+func (s *seeded) seedShop() {
+	key := s.owner.post("/v1/storefront-keys", m{"name": "Shop", "allowed_origins": []string{"https://shop.example"}}).want(201)
+	s.ids["storefront_key"] = key.str("id")
+	s.shopper = &client{w: s.owner.w, key: key.str("key")}
+	s.customer = s.shopper.customer("ann@example.test")
+	s.ids["customer"] = s.customer.user
+	s.owned["customer_address"] = s.customer.post("/v1/storefront/customers/me/addresses", m{"address": anAddress}).want(201).str("id")
+	maps.Copy(s.ids, s.owned)
+}
+
+// as returns who may call an operation at all.
+func (s seeded) as(op api.Registered) *client {
+	if op.Access == api.Storefront {
+		return s.customer
+	}
+	return s.owner
+}
+
+// anAddress is one where things can be sent.
+var anAddress = m{"name": "Ann Example", "line1": "1 High Street", "city": "Berlin", "postal_code": "10115", "country": "DE"}
 
 // seedWork makes a task with a label and a comment in a project.
 func seedWork(c *client, project string) map[string]string {

@@ -32,3 +32,12 @@ func seen(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 
 // breaks reports whether the character ends a line or is none at all.
 func breaks(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
+
+// Like returns the pattern of SQL's LIKE for what contains the text; "" for a
+// text of blanks.
+func Like(text string) string {
+	if text = strings.TrimSpace(text); text == "" {
+		return ""
+	}
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
+}

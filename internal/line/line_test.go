@@ -26,3 +26,12 @@ func TestClean(t *testing.T) {
 		}
 	}
 }
+
+func TestLikePattern(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"": "", "  ": "", " web ": "%web%", `50%_\`: `%50\%\_\\%`} {
+		if got := Like(text); got != want {
+			t.Errorf("Like(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

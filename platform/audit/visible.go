@@ -11,10 +11,11 @@ import (
 // also names the subjects whose events go with a permission that is not named
 // after them.
 var also = map[string][]string{
-	"members.manage": {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
-	"tasks.read":     {"label"},
-	"plugins.read":   {"plugin_installation"},
-	"webhooks.read":  {"webhook_endpoint", "webhook_key"},
+	"members.manage":    {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
+	"tasks.read":        {"label"},
+	"plugins.read":      {"plugin_installation"},
+	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
+	"storefront.manage": {"storefront_key"},
 }
 
 // subjects lists the kinds of subjects about which the caller may be told:

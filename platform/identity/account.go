@@ -8,6 +8,7 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/page"
 	"github.com/guildhall-dev/guildhall/tenant"
 )
@@ -72,7 +73,7 @@ func (f *Feature) updateMe(ctx context.Context, in *updateMe) (User, error) {
 
 // apply writes the change to the row; asked is the address that needs a
 // confirmation, if the change names one that the person does not have yet.
-func (c change) apply(u *User) (asked *address, err error) {
+func (c change) apply(u *User) (asked *mail.Address, err error) {
 	if c.Username.Present {
 		if u.Username, err = cleanName(c.Username.Value); err != nil {
 			return nil, err
@@ -97,11 +98,11 @@ func (c change) apply(u *User) (asked *address, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if addr.shown == u.Email { // which withdraws the wish for another one
+	if addr.Shown == u.Email { // which withdraws the wish for another one
 		u.PendingEmail = nil
 		return nil, nil
 	}
-	u.PendingEmail = &addr.shown
+	u.PendingEmail = &addr.Shown
 	return &addr, nil
 }
 
@@ -157,7 +158,7 @@ func (f *Feature) changeMe(ctx context.Context, match api.IfMatch, c change) (Us
 		if err := p.throttles.succeed(ctx, tx); err != nil {
 			return err
 		}
-		return f.mailTo(ctx, tx, row.ID, confirmMail, asked.shown)
+		return f.mailTo(ctx, tx, row.ID, confirmMail, asked.Shown)
 	})
 	if err != nil {
 		return User{}, err
@@ -213,7 +214,7 @@ func (f *Feature) changePassword(ctx context.Context, in *changePasswordInput) (
 	if err != nil {
 		return api.None{}, err
 	}
-	hash, err := f.hasher.hash(ctx, in.Body.Password)
+	hash, err := f.hasher.Hash(ctx, in.Body.Password)
 	if err != nil {
 		return api.None{}, err
 	}

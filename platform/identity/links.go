@@ -76,13 +76,13 @@ func (f *Feature) confirmEmail(ctx context.Context, tx *tenant.GlobalTx, in *con
 	if err != nil {
 		return Message{}, err
 	}
-	switch _, err := tenant.Value[id.ID](ctx, tx, confirmAddress, l.User, addr.shown, addr.key); {
+	switch _, err := tenant.Value[id.ID](ctx, tx, confirmAddress, l.User, addr.Shown, addr.Key); {
 	case errors.Is(err, tenant.ErrNoRows): // another change came after this one
 		return Message{}, linkRefused()
 	case err != nil: // email_taken, if somebody registered it meanwhile
 		return Message{}, err
 	}
-	if old.Email != addr.shown {
+	if old.Email != addr.Shown {
 		if err := f.addressChanged(ctx, tx, old); err != nil {
 			return Message{}, err
 		}
@@ -148,7 +148,7 @@ func (f *Feature) askReset(ctx context.Context, in *askResetInput) (Message, err
 	if err != nil {
 		return Message{}, err
 	}
-	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error { return f.mailByKey(ctx, tx, addr.key, resetMail) })
+	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error { return f.mailByKey(ctx, tx, addr.Key, resetMail) })
 	if err != nil {
 		return Message{}, err
 	}
@@ -174,7 +174,7 @@ func (f *Feature) reset(ctx context.Context, in *resetInput) (Message, error) {
 	if _, err := f.readLink(ctx, f.db.Global(), selectMailToken, in.Body.Token, resetMail); err != nil {
 		return Message{}, err
 	}
-	hash, err := f.hasher.hash(ctx, in.Body.Password)
+	hash, err := f.hasher.Hash(ctx, in.Body.Password)
 	if err != nil {
 		return Message{}, err
 	}
@@ -190,7 +190,7 @@ func (f *Feature) reset(ctx context.Context, in *resetInput) (Message, error) {
 		if err != nil {
 			return err
 		}
-		if err := f.throttlesOf(addr.key, api.SourceAddress(ctx)).forget(ctx, tx); err != nil {
+		if err := f.throttlesOf(addr.Key, api.SourceAddress(ctx)).forget(ctx, tx); err != nil {
 			return err
 		}
 		return f.afterPassword(ctx, tx, l.User, id.Nil, factPasswordReset)

@@ -44,13 +44,13 @@ func (f *Feature) register(ctx context.Context, in *registerInput) (Message, err
 	if err != nil {
 		return Message{}, err
 	}
-	hash, err := f.hasher.hash(ctx, in.Body.Password)
+	hash, err := f.hasher.Hash(ctx, in.Body.Password)
 	if err != nil {
 		return Message{}, err
 	}
 	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
 		user := id.New()
-		n, err := tenant.Exec(ctx, tx, insertUser, user, name, addr.shown, addr.key, hash, false)
+		n, err := tenant.Exec(ctx, tx, insertUser, user, name, addr.Shown, addr.Key, hash, false)
 		if err != nil {
 			return err
 		}
@@ -58,10 +58,10 @@ func (f *Feature) register(ctx context.Context, in *registerInput) (Message, err
 		if n == 0 {
 			user, purpose = id.Nil, knownMail
 		}
-		if _, err := f.note(ctx, tx, factRegistered, user, addr.key); err != nil {
+		if _, err := f.note(ctx, tx, factRegistered, user, addr.Key); err != nil {
 			return err
 		}
-		return f.mailByKey(ctx, tx, addr.key, purpose)
+		return f.mailByKey(ctx, tx, addr.Key, purpose)
 	})
 	if err != nil {
 		return Message{}, err
@@ -113,7 +113,7 @@ func (f *Feature) prove(ctx context.Context, emailKey, password string, find fun
 // the strength of it must ask in its own transaction whether the hash is still
 // the person's: another password may come while this takes its time.
 func (f *Feature) verify(ctx context.Context, p *proof, emailKey, password string) error {
-	ok, outdated, err := f.hasher.verify(ctx, p.Hash, password)
+	ok, outdated, err := f.hasher.Verify(ctx, p.Hash, password)
 	if err != nil {
 		return err
 	}
@@ -138,8 +138,8 @@ func (f *Feature) login(ctx context.Context, in *loginInput) (TokenPair, error) 
 	if err != nil {
 		return TokenPair{}, err
 	}
-	p, err := f.prove(ctx, addr.key, in.Body.Password, func(tx *tenant.GlobalTx) (credential, error) {
-		return tenant.One[credential](ctx, tx, selectCredentialByKey, addr.key)
+	p, err := f.prove(ctx, addr.Key, in.Body.Password, func(tx *tenant.GlobalTx) (credential, error) {
+		return tenant.One[credential](ctx, tx, selectCredentialByKey, addr.Key)
 	})
 	if err != nil {
 		return TokenPair{}, err
@@ -154,11 +154,11 @@ func (f *Feature) login(ctx context.Context, in *loginInput) (TokenPair, error) 
 		}
 		// The hash is another one by now. It may be of the same password, made
 		// again by a log-in at the same time, so the new one decides.
-		p.credential, err = tenant.One[credential](ctx, f.db.Global(), selectCredentialByKey, addr.key)
+		p.credential, err = tenant.One[credential](ctx, f.db.Global(), selectCredentialByKey, addr.Key)
 		if err != nil && !errors.Is(err, tenant.ErrNoRows) {
 			return TokenPair{}, err
 		}
-		if err := f.verify(ctx, &p, addr.key, in.Body.Password); err != nil {
+		if err := f.verify(ctx, &p, addr.Key, in.Body.Password); err != nil {
 			return TokenPair{}, err
 		}
 	}
@@ -171,7 +171,7 @@ func (f *Feature) login(ctx context.Context, in *loginInput) (TokenPair, error) 
 func (f *Feature) begin(ctx context.Context, p proof, password string) (session id.ID, fam family, err error) {
 	hash := p.Hash
 	if p.outdated {
-		if hash, err = f.hasher.hash(ctx, password); err != nil {
+		if hash, err = f.hasher.Hash(ctx, password); err != nil {
 			return session, fam, err
 		}
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"slices"
@@ -11,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/argon2"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/guildhall-dev/guildhall/internal/throttle"
 )
 
 func TestFailedLoginsLookAlike(t *testing.T) {
@@ -69,7 +73,7 @@ func TestAddressIsThrottled(t *testing.T) {
 	try("cid@example.com", "not the password", "192.0.2.2:1").want(401)
 	// All of a /64 is one.
 	try("cid@example.com", "not the password", "[2001:db8::1]:1").want(401)
-	b.exec(`update login_throttles set failures = 60, blocked_until = now() + interval '1 hour' where subject = $1`, b.f.throttlesOf("", "2001:db8::1").source)
+	b.exec(`update login_throttles set failures = 60, blocked_until = now() + interval '1 hour' where subject = $1`, b.f.throttlesOf("", "2001:db8::1").Source)
 	try("dan@example.com", "not the password", "[2001:db8::2]:1").want(429)
 	try("dan@example.com", "not the password", "[2001:db8:0:1::2]:1").want(401)
 }
@@ -83,19 +87,19 @@ func TestOthersDoNotShutAnAccount(t *testing.T) {
 		return b.post("/v1/auth/login", "", m{"email": "ann@example.com", "password": password}, "from", from)
 	}
 	try(goodPassword, "192.0.2.7:1").want(200)
-	for range freeForPair {
+	for range throttle.FreeForPair {
 		try("not the password", "198.51.100.1:1").want(401)
 	}
-	b.exec(`update login_throttles set blocked_until = now() + interval '1 hour' where failures >= $1`, freeForPair)
+	b.exec(`update login_throttles set blocked_until = now() + interval '1 hour' where failures >= $1`, throttle.FreeForPair)
 	try(goodPassword, "198.51.100.1:1").want(429)
 	try(goodPassword, "192.0.2.7:1").want(200)
 	try(goodPassword, "203.0.113.9:1").want(200) // a new place is as good
 
-	for i := range freeForAccount {
+	for i := range throttle.FreeForAccount {
 		b.exec(`update login_throttles set blocked_until = 'epoch'`)
 		try("not the password", fmt.Sprintf("198.51.100.%d:1", 10+i/4)).want(401)
 	}
-	b.exec(`update login_throttles set blocked_until = now() + interval '1 hour' where failures >= $1`, freeForAccount)
+	b.exec(`update login_throttles set blocked_until = now() + interval '1 hour' where failures >= $1`, throttle.FreeForAccount)
 	try(goodPassword, "198.51.100.200:1").want(429)
 	try("not the password", "192.0.2.7:1").want(401)
 	try(goodPassword, "192.0.2.7:1").want(200)
@@ -170,7 +174,7 @@ func TestFailedLoginsReachTheAuditLogs(t *testing.T) {
 
 func TestKnownAndUnknownTakeTheSameTime(t *testing.T) {
 	b := setup(t)
-	hash, err := b.f.hasher.hash(context.Background(), goodPassword)
+	hash, err := b.f.hasher.Hash(context.Background(), goodPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,17 +215,17 @@ func TestKnownAndUnknownTakeTheSameTime(t *testing.T) {
 	}
 }
 
+// weakHash is the good password's, at a cost of long ago.
+func weakHash(memory uint32) string {
+	salt := make([]byte, 16)
+	b64 := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=19$m=%d,t=1,p=1$%s$%s", memory, b64(salt), b64(argon2.IDKey([]byte(goodPassword), salt, 1, memory, 1, 32)))
+}
+
 func TestWeakHashesAreMadeAgain(t *testing.T) {
 	b := setup(t)
 	b.person("ann@example.com")
-	ctx := context.Background()
-	salt := make([]byte, saltLen)
-	weak := cost{memory: 8 * 1024, time: 1, threads: 1}
-	sum, err := b.f.hasher.run(ctx, weak, goodPassword, salt, hashLen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.exec(`update users set password_hash = $1`, encodeHash(weak, salt, sum))
+	b.exec(`update users set password_hash = $1`, weakHash(8*1024))
 	b.login("ann@example.com", goodPassword)
 	if n := b.number(`select count(*) from users where password_hash like '$argon2id$v=19$m=19456,t=2,p=1$%'`); n != 1 {
 		t.Error("the hash is as weak as before")

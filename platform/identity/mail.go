@@ -1,13 +1,9 @@
 package identity
 
 import (
-	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	htmltemplate "html/template"
-	texttemplate "text/template"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/internal/id"
@@ -70,26 +66,18 @@ func letters() map[purpose]letter {
 	}
 }
 
-//go:embed mail.txt.tmpl mail.html.tmpl
-var mailFiles embed.FS
-
 // post turns rows of mail_tokens into mails.
 type post struct {
 	letters map[purpose]letter
-	text    *texttemplate.Template
-	html    *htmltemplate.Template
+	writer  *mail.Letters
 }
 
 func newPost() (*post, error) {
-	text, err := texttemplate.ParseFS(mailFiles, "mail.txt.tmpl")
+	w, err := mail.NewLetters()
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
-	html, err := htmltemplate.ParseFS(mailFiles, "mail.html.tmpl")
-	if err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	return &post{letters: letters(), text: text, html: html}, nil
+	return &post{letters: letters(), writer: w}, nil
 }
 
 // compose writes the mail. The token stands behind #, so that it reaches no
@@ -103,18 +91,9 @@ func (p *post) compose(l link, publicURL, token string) (mail.Message, error) {
 	if let.token {
 		url += "#token=" + token
 	}
-	data := map[string]any{"Subject": let.subject, "Lines": let.lines, "Button": let.button, "URL": url, "After": let.after}
-	var text, html bytes.Buffer
-	if err := p.text.Execute(&text, data); err != nil {
-		return mail.Message{}, fmt.Errorf("identity: write a mail: %w", err)
-	}
-	if err := p.html.Execute(&html, data); err != nil {
-		return mail.Message{}, fmt.Errorf("identity: write a mail: %w", err)
-	}
-	return mail.Message{
-		To: l.Email, Subject: let.subject, Text: text.String(), HTML: html.String(), ID: l.ID.String(),
-		Headers: map[string]string{"Auto-Submitted": "auto-generated"},
-	}, nil
+	return p.writer.Write(mail.Letter{
+		Subject: let.subject, Lines: let.lines, Button: let.button, URL: url, After: let.after, Sender: "Guildhall",
+	}, l.Email, l.ID.String())
 }
 
 type mailArgs struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/mail"
+	"github.com/guildhall-dev/guildhall/internal/password"
 	"github.com/guildhall-dev/guildhall/internal/seal"
 	"github.com/guildhall-dev/guildhall/jobs"
 	"github.com/guildhall-dev/guildhall/module"
@@ -24,7 +25,8 @@ type Deps struct {
 	Queue     *jobs.Queue
 	Keys      *seal.Keyring
 	Mail      mail.Sender
-	PublicURL string // without a trailing slash; also the issuer of access tokens
+	PublicURL string           // without a trailing slash; also the issuer of access tokens
+	Passwords *password.Hasher // nil for one of its own
 	Log       *slog.Logger
 	Now       func() time.Time // of access tokens and signing keys; nil = time.Now
 }
@@ -37,7 +39,7 @@ type Feature struct {
 	mail      mail.Sender
 	publicURL string
 	log       *slog.Logger
-	hasher    *hasher
+	hasher    *password.Hasher
 	tokens    *Tokens
 	post      *post
 }
@@ -47,6 +49,9 @@ func New(d Deps) (*Feature, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	if d.Passwords == nil {
+		d.Passwords = password.New()
+	}
 	p, err := newPost()
 	if err != nil {
 		return nil, err
@@ -55,7 +60,7 @@ func New(d Deps) (*Feature, error) {
 	keys := &keySet{db: d.DB, keyring: d.Keys, now: d.Now}
 	return &Feature{
 		db: d.DB, queue: d.Queue, keys: d.Keys, mail: d.Mail, publicURL: url, log: d.Log,
-		hasher: newHasher(), tokens: newTokens(keys, url, d.Now), post: p,
+		hasher: d.Passwords, tokens: newTokens(keys, url, d.Now), post: p,
 	}, nil
 }
 
@@ -74,13 +79,13 @@ func (f *Feature) CreateUser(ctx context.Context, db *tenant.DB, username, email
 	if err != nil {
 		return id.Nil, err
 	}
-	hash, err := f.hasher.hash(ctx, password)
+	hash, err := f.hasher.Hash(ctx, password)
 	if err != nil {
 		return id.Nil, err
 	}
 	user := id.New()
 	err = db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		n, err := tenant.Exec(ctx, tx, insertUser, user, name, addr.shown, addr.key, hash, true)
+		n, err := tenant.Exec(ctx, tx, insertUser, user, name, addr.Shown, addr.Key, hash, true)
 		if err == nil && n == 0 {
 			return fault.Conflictf("email_taken", "There is an account for that address already.")
 		}
@@ -99,13 +104,13 @@ func (f *Feature) Unlock(ctx context.Context, email, password string) (id.ID, er
 	if err != nil {
 		return id.Nil, err
 	}
-	hash, err := f.hasher.hash(ctx, password)
+	hash, err := f.hasher.Hash(ctx, password)
 	if err != nil {
 		return id.Nil, err
 	}
 	var user id.ID
 	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) (err error) {
-		user, err = tenant.Value[id.ID](ctx, tx, unlock, addr.key, hash)
+		user, err = tenant.Value[id.ID](ctx, tx, unlock, addr.Key, hash)
 		return err
 	})
 	if err != nil {
@@ -121,7 +126,7 @@ func (f *Feature) SetOperator(ctx context.Context, email string) error {
 		return err
 	}
 	err = f.db.GlobalWrite(ctx, func(tx *tenant.GlobalTx) error {
-		_, err := tenant.Value[id.ID](ctx, tx, setOperator, addr.key)
+		_, err := tenant.Value[id.ID](ctx, tx, setOperator, addr.Key)
 		return err
 	})
 	if errors.Is(err, tenant.ErrNoRows) {

@@ -41,19 +41,6 @@ func (b *bundle) whileHeld(email, sql string, fn func() error) {
 	}
 }
 
-// fill takes all turns at hashing, so that who comes now has read the hash and
-// waits; what it returns gives them back.
-func (h *hasher) fill() (release func()) {
-	for range cap(h.slots) {
-		h.slots <- struct{}{}
-	}
-	return func() {
-		for range cap(h.slots) {
-			<-h.slots
-		}
-	}
-}
-
 func TestLoginUnderWayDoesNotSurviveAReset(t *testing.T) {
 	b := setup(t)
 	b.person("ann@example.com")
@@ -61,14 +48,14 @@ func TestLoginUnderWayDoesNotSurviveAReset(t *testing.T) {
 	token := b.mailed("Choose a new password").token
 	other := b.start() // with turns of its own
 
-	release := b.f.hasher.fill()
+	release := b.f.hasher.Hold()
 	var late *reply
 	var g errgroup.Group
 	g.Go(func() error {
 		late = b.call(t, "POST", "/v1/auth/login", "", m{"email": "ann@example.com", "password": goodPassword})
 		return nil
 	})
-	b.until(`select count(*) from login_throttles where subject = $1`, b.f.throttlesOf("ann@example.com", "192.0.2.1").pair)
+	b.until(`select count(*) from login_throttles where subject = $1`, b.f.throttlesOf("ann@example.com", "192.0.2.1").Pair)
 	other.call(t, "POST", "/v1/auth/password-reset/confirm", "", m{"token": token, "password": "a new password"}).want(200)
 	release()
 	_ = g.Wait()
@@ -83,7 +70,7 @@ func TestLoginUnderWayDoesNotSurviveAReset(t *testing.T) {
 func TestLoginWaitsForAReset(t *testing.T) {
 	b := setup(t)
 	b.person("ann@example.com")
-	b.whileHeld("ann@example.com", `with u as (update users set password_hash = '`+b.f.hasher.dummy+`') update sessions set revoked_at = now()`, func() error {
+	b.whileHeld("ann@example.com", `with u as (update users set password_hash = '`+b.f.hasher.Decoy()+`') update sessions set revoked_at = now()`, func() error {
 		return b.call(t, "POST", "/v1/auth/login", "", m{"email": "ann@example.com", "password": goodPassword}).is(401, "invalid_credentials")
 	})
 	if n := b.number(`select count(*) from sessions where revoked_at is null`); n != 0 {
@@ -95,11 +82,7 @@ func TestLoginWaitsForAReset(t *testing.T) {
 func TestTwoLoginsMakeAHashAnew(t *testing.T) {
 	b := setup(t)
 	b.person("ann@example.com")
-	weak, err := b.f.hasher.run(context.Background(), cost{memory: 64, time: 1, threads: 1}, goodPassword, make([]byte, saltLen), hashLen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.exec(`update users set password_hash = $1`, encodeHash(cost{memory: 64, time: 1, threads: 1}, make([]byte, saltLen), weak))
+	b.exec(`update users set password_hash = $1`, weakHash(64))
 	var g errgroup.Group
 	for range 3 { // as many as the door lets in at once
 		g.Go(func() error {

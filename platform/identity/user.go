@@ -1,19 +1,15 @@
 package identity
 
 import (
-	netmail "net/mail"
-	"strings"
 	"time"
 	_ "time/tzdata" // machines without zone files know the zones as well
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/text/language"
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/line"
+	"github.com/guildhall-dev/guildhall/internal/mail"
 )
 
 // User is a person, as they see themselves.
@@ -41,20 +37,8 @@ func (u User) as(role string) User {
 	return u
 }
 
-// address is an e-mail address in its two forms: mail goes to the shown one,
-// the folded one is compared.
-type address struct{ shown, key string }
-
-// parseAddress accepts a bare address. Folding is one-way: mail never goes to
-// the folded form, so two people cannot be mixed up by it.
-func parseAddress(s string) (address, error) {
-	shown := norm.NFC.String(strings.TrimSpace(s))
-	a, err := netmail.ParseAddress(shown)
-	if err != nil || a.Name != "" || a.Address != shown || utf8.RuneCountInString(shown) > 254 || strings.ContainsFunc(shown, unicode.IsControl) {
-		return address{}, fault.Invalidf("/email", "expected one e-mail address, such as name@example.com")
-	}
-	return address{shown, strings.ToLower(norm.NFKC.String(shown))}, nil
-}
+// parseAddress accepts a bare address.
+func parseAddress(s string) (mail.Address, error) { return mail.ParseBare("/email", s) }
 
 // cleanName trims a user name and refuses one that nobody could read.
 func cleanName(s string) (string, error) { return line.Clean("/username", s, 64) }

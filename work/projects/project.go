@@ -118,11 +118,3 @@ func keysFor(name string) []string {
 	}
 	return keys
 }
-
-// likePattern finds rows that contain the text as it is.
-func likePattern(text string) string {
-	if text = strings.TrimSpace(text); text == "" {
-		return ""
-	}
-	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
-}

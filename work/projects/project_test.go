@@ -110,12 +110,3 @@ func TestDefaultStates(t *testing.T) {
 		t.Errorf("a first backlog state stands after %q, want the front", got)
 	}
 }
-
-func TestLikePattern(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{"": "", "  ": "", " web ": "%web%", `50%_\`: `%50\%\_\\%`} {
-		if got := likePattern(text); got != want {
-			t.Errorf("likePattern(%q) = %q, want %q", text, got, want)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/internal/line"
 	"github.com/guildhall-dev/guildhall/tenant"
 	"github.com/guildhall-dev/guildhall/work"
 )
@@ -126,7 +127,7 @@ type position struct {
 
 // listProjects reads one page and one row more.
 func listProjects(ctx context.Context, v tenant.View, in *listProjectsInput, order api.Sort, after *position) (rows []listed, total *int64, err error) {
-	filter := []any{in.Status, likePattern(in.Search), in.Visibility, trashDays}
+	filter := []any{in.Status, line.Like(in.Search), in.Visibility, trashDays}
 	var key *string
 	var last *id.ID
 	if after != nil {

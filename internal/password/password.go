@@ -1,4 +1,7 @@
-package identity
+// Package password hashes passwords with argon2id, a few at a time, and compares
+// them. People and customers share one Hasher, since it bounds the memory of the
+// process.
+package password
 
 import (
 	"context"
@@ -34,22 +37,24 @@ const (
 	hashWait = 10 * time.Second
 )
 
-// hasher hashes a few passwords at a time: each takes 19 MiB, so that a crowd
-// at the door must queue rather than fill the memory.
-type hasher struct {
+// Hasher hashes a few passwords at a time: each takes 19 MiB, so that a crowd
+// at the door must queue rather than fill the memory. It is safe for concurrent
+// use.
+type Hasher struct {
 	slots chan struct{}
-	dummy string // matches no password
+	decoy string
 }
 
-func newHasher() *hasher {
+// New returns a hasher with turns of its own.
+func New() *Hasher {
 	salt, sum := make([]byte, saltLen), make([]byte, hashLen)
 	rand.Read(salt)
 	rand.Read(sum)
-	return &hasher{slots: make(chan struct{}, min(4, max(2, runtime.GOMAXPROCS(0)))), dummy: encodeHash(today, salt, sum)}
+	return &Hasher{slots: make(chan struct{}, min(4, max(2, runtime.GOMAXPROCS(0)))), decoy: encodeHash(today, salt, sum)}
 }
 
-// hash returns the encoded hash of a password under a fresh salt.
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+// Hash returns the encoded hash of a password under a fresh salt.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltLen)
 	rand.Read(salt)
 	sum, err := h.run(ctx, today, password, salt, hashLen)
@@ -59,12 +64,12 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	return encodeHash(today, salt, sum), nil
 }
 
-// verify compares; outdated says that the hash should be made again at today's
+// Verify compares; outdated says that the hash should be made again at today's
 // cost. An empty encoded hash stands for a person who does not exist and takes
 // the same time.
-func (h *hasher) verify(ctx context.Context, encoded, password string) (ok, outdated bool, err error) {
+func (h *Hasher) Verify(ctx context.Context, encoded, password string) (ok, outdated bool, err error) {
 	if encoded == "" {
-		encoded = h.dummy
+		encoded = h.decoy
 	}
 	c, salt, want, err := decodeHash(encoded)
 	if err != nil {
@@ -78,7 +83,24 @@ func (h *hasher) verify(ctx context.Context, encoded, password string) (ok, outd
 	return subtle.ConstantTimeCompare(got, want) == 1, outdated, nil
 }
 
-func (h *hasher) run(ctx context.Context, c cost, password string, salt []byte, n uint32) ([]byte, error) {
+// Decoy is a hash that no password matches.
+func (h *Hasher) Decoy() string { return h.decoy }
+
+// Hold takes all turns at hashing, so that who comes now has read the hash and
+// waits; what it returns gives them back. It is for tests of what happens
+// meanwhile.
+func (h *Hasher) Hold() (release func()) {
+	for range cap(h.slots) {
+		h.slots <- struct{}{}
+	}
+	return func() {
+		for range cap(h.slots) {
+			<-h.slots
+		}
+	}
+}
+
+func (h *Hasher) run(ctx context.Context, c cost, password string, salt []byte, n uint32) ([]byte, error) {
 	timer := time.NewTimer(hashWait)
 	defer timer.Stop()
 	select {
@@ -101,7 +123,7 @@ func encodeHash(c cost, salt, sum []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.memory, c.time, c.threads, b64.EncodeToString(salt), b64.EncodeToString(sum))
 }
 
-var errHash = errors.New("identity: not an argon2id hash")
+var errHash = errors.New("password: not an argon2id hash")
 
 func decodeHash(s string) (c cost, salt, sum []byte, err error) {
 	parts := strings.Split(s, "$")
