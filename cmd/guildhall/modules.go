@@ -6,6 +6,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/catalog"
 	"github.com/guildhall-dev/guildhall/commerce/customers"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
@@ -107,6 +108,7 @@ func newFeatures(d deps) (f features, err error) {
 		received.Module(),
 		f.integrations.Module(),
 		shops.Module(),
+		catalog.New(catalog.Deps{Queue: d.Queue}).Module(),
 	}
 	return f, nil
 }
