@@ -6,8 +6,10 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/carts"
 	"github.com/guildhall-dev/guildhall/commerce/catalog"
 	"github.com/guildhall-dev/guildhall/commerce/customers"
+	"github.com/guildhall-dev/guildhall/commerce/orders"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
@@ -39,6 +41,8 @@ type deps struct {
 	Outbound  *outbound.Client
 	PublicURL string
 	Log       *slog.Logger
+
+	Providers []orders.Provider // of payments, beside manual
 
 	WebhookRetentionDays int
 
@@ -95,6 +99,12 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	f.shoppers = shops.Identify
+	products := catalog.New(catalog.Deps{Queue: d.Queue})
+	baskets := carts.New(carts.Deps{Catalog: products})
+	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Carts: baskets, Providers: d.Providers})
+	if err != nil {
+		return f, err
+	}
 	f.modules = []module.Module{
 		f.identity.Module(),
 		f.organizations.Module(),
@@ -108,7 +118,9 @@ func newFeatures(d deps) (f features, err error) {
 		received.Module(),
 		f.integrations.Module(),
 		shops.Module(),
-		catalog.New(catalog.Deps{Queue: d.Queue}).Module(),
+		products.Module(),
+		baskets.Module(),
+		sales.Module(),
 	}
 	return f, nil
 }

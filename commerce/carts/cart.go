@@ -14,7 +14,7 @@ type Cart struct {
 	CustomerID       *id.ID                  `json:"customer_id" nullable:"true" doc:"Null for a guest's."`
 	Currency         string                  `json:"currency" pattern:"^[A-Z]{3}$" example:"EUR" doc:"ISO 4217 code."`
 	Email            *string                 `json:"email" nullable:"true" maxLength:"254" example:"ann@example.test"`
-	Lines            []Line                  `json:"lines" nullable:"false" maxItems:"200"`
+	Lines            []CartLine              `json:"lines" nullable:"false" maxItems:"200"`
 	Totals           commerce.Totals         `json:"totals"`
 	PricesIncludeTax bool                    `json:"prices_include_tax"`
 	TaxLines         []commerce.TaxPart      `json:"tax_lines" nullable:"false" maxItems:"100" doc:"The tax of the lines and the shipping, by rate."`
@@ -32,8 +32,8 @@ type Cart struct {
 	UpdatedAt        time.Time               `json:"updated_at"`
 }
 
-// Line is so many of one variant.
-type Line struct {
+// CartLine is so many of one variant.
+type CartLine struct {
 	ID           id.ID              `json:"id"`
 	VariantID    id.ID              `json:"variant_id"`
 	ProductID    *id.ID             `json:"product_id" nullable:"true"`
@@ -105,7 +105,7 @@ func (r row) cart() Cart {
 	}
 	p := q.Price
 	c := Cart{
-		ID: r.ID, CustomerID: r.CustomerID, Currency: r.Currency, Email: r.Email, Lines: make([]Line, len(q.Lines)), Totals: p.Totals(),
+		ID: r.ID, CustomerID: r.CustomerID, Currency: r.Currency, Email: r.Email, Lines: make([]CartLine, len(q.Lines)), Totals: p.Totals(),
 		PricesIncludeTax: p.PricesIncludeTax, TaxLines: p.TaxParts(p.TaxLines), Adjustments: p.DiscountParts(), DiscountCodes: r.DiscountCodes,
 		ShippingAddress: r.ShippingAddress, BillingAddress: r.BillingAddress, ShippingMethodID: r.ShippingMethodID, Note: r.Note, Locale: r.Locale,
 		CompletedAt: r.CompletedAt, Version: r.Version, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
@@ -118,7 +118,7 @@ func (r row) cart() Cart {
 			next++
 		}
 		c.RequiresShipping = c.RequiresShipping || l.RequiresShipping
-		c.Lines[i] = Line{
+		c.Lines[i] = CartLine{
 			ID: l.ID, VariantID: l.VariantID, ProductID: l.ProductID, SKU: l.SKU, Title: l.Title, VariantTitle: l.VariantTitle, ImageURL: l.ImageURL,
 			Quantity: l.Quantity, Sellable: l.Sellable, UnitPrice: p.Money(price.UnitPrice), Subtotal: p.Money(price.Subtotal), Discount: p.Money(price.Discount),
 			Tax: p.Money(price.Tax), Total: p.Money(price.Total), TaxLines: p.TaxParts(price.TaxLines),

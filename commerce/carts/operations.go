@@ -23,7 +23,7 @@ type createCart struct {
 }
 
 type createBody struct {
-	Currency string `json:"currency" required:"false" pattern:"^([A-Z]{3})?$" example:"EUR" doc:"ISO 4217 code; left out for the organisation's."`
+	Currency string `json:"currency" required:"false" maxLength:"3" pattern:"^([A-Z]{3})?$" example:"EUR" doc:"ISO 4217 code; left out for the organisation's."`
 	Locale   string `json:"locale" required:"false" maxLength:"20" pattern:"^([A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*)?$" example:"en" doc:"In which language mails go out; left out for the customer's."`
 }
 
@@ -299,15 +299,15 @@ func (r *row) take(other row) {
 	}
 }
 
-// ShippingOption is a way to send a cart.
-type ShippingOption struct {
+// CartShippingOption is a way to send a cart.
+type CartShippingOption struct {
 	ID    id.ID       `json:"id"`
 	Name  string      `json:"name" maxLength:"200" example:"Standard"`
 	Price money.Money `json:"price"`
 }
 
-func (f *Feature) options(ctx context.Context, v tenant.View, in *cartPath) (page.Page[ShippingOption], error) {
-	out := page.Page[ShippingOption]{Data: []ShippingOption{}}
+func (f *Feature) options(ctx context.Context, v tenant.View, in *cartPath) (page.Page[CartShippingOption], error) {
+	out := page.Page[CartShippingOption]{Data: []CartShippingOption{}}
 	org := v.Scope().Organization
 	r, err := tenant.One[row](ctx, v, selectCart, org, in.CartID, asking(v.Scope()))
 	if err != nil {
@@ -322,7 +322,7 @@ func (f *Feature) options(ctx context.Context, v tenant.View, in *cartPath) (pag
 		return out, err
 	}
 	for _, o := range p.options {
-		out.Data = append(out.Data, ShippingOption{o.ID, o.Name, money.Money{Amount: o.Amount, Currency: r.Currency}})
+		out.Data = append(out.Data, CartShippingOption{o.ID, o.Name, money.Money{Amount: o.Amount, Currency: r.Currency}})
 	}
 	return out, nil
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
 	"github.com/guildhall-dev/guildhall/commerce"
+	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/jobs"
@@ -27,8 +29,10 @@ var (
 // Stock is what an order does to the stock, in its own transaction. What cannot
 // be met is 409 insufficient_stock.
 type Stock interface {
+	// Told are the events that it emits by the way.
+	Told() []*event.Type
 	Reserve(ctx context.Context, tx *tenant.Tx, order id.ID, wants []commerce.Demand, until *time.Time) error
-	// Confirm keeps a reservation from expiring.
+	// Confirm keeps a reservation from expiring; 409 reservation_expired if it has.
 	Confirm(ctx context.Context, tx *tenant.Tx, order id.ID) error
 	// Release lets go of what is reserved; nil is all of it.
 	Release(ctx context.Context, tx *tenant.Tx, order id.ID, wants []commerce.Demand) error
@@ -47,7 +51,7 @@ type Carts interface {
 	Close(ctx context.Context, tx *tenant.Tx, cart id.ID) error
 }
 
-// Deps is what the feature needs of the others.
+// Deps is what the feature needs of the others. Without Stock nothing is counted.
 type Deps struct {
 	DB        *tenant.DB
 	Queue     *jobs.Queue
@@ -67,6 +71,9 @@ type Feature struct {
 
 // New returns the feature.
 func New(d Deps) (*Feature, error) {
+	if d.Stock == nil {
+		d.Stock = uncounted{}
+	}
 	f := &Feature{Deps: d, providers: map[string]Provider{}}
 	for _, p := range d.Providers {
 		if p.Name() == manual || f.providers[p.Name()] != nil {
@@ -77,6 +84,27 @@ func New(d Deps) (*Feature, error) {
 	var err error
 	f.letters, err = newLetters()
 	return f, err
+}
+
+// uncounted is the stock of a shop that counts nothing.
+type uncounted struct{}
+
+func (uncounted) Told() []*event.Type { return nil }
+func (uncounted) Reserve(context.Context, *tenant.Tx, id.ID, []commerce.Demand, *time.Time) error {
+	return nil
+}
+func (uncounted) Confirm(context.Context, *tenant.Tx, id.ID) error                    { return nil }
+func (uncounted) Release(context.Context, *tenant.Tx, id.ID, []commerce.Demand) error { return nil }
+func (uncounted) Ship(context.Context, *tenant.Tx, id.ID, id.ID, []commerce.Demand) error {
+	return nil
+}
+func (uncounted) Restock(context.Context, *tenant.Tx, id.ID, id.ID, []commerce.Demand) error {
+	return nil
+}
+
+// emits are the events of an operation that touches the stock.
+func (f *Feature) emits(own ...*event.Type) []*event.Type {
+	return slices.Concat(own, f.Stock.Told())
 }
 
 // Module is what the feature contributes.
@@ -110,7 +138,7 @@ func (f *Feature) operations(r *api.Router) {
 		ID: "cancel-order", Route: "POST /orders/{order_id}/cancel", Can: Write, Status: 200, Summary: "Cancel an order",
 		Doc: "Gives its stock back and cancels its open parcels; refused once something is sent. What was only authorised is let go; " +
 			"what was paid is given back by a refund. An order that is cancelled already is answered as it is.",
-		Emits: api.Events(Cancelled.Type, FulfilmentCancelled.Type), Errors: []string{"409 order_shipped", "409 order_completed"},
+		Emits: f.emits(Cancelled.Type, FulfilmentCancelled.Type), Errors: []string{"409 order_shipped", "409 order_completed"},
 	}, f.cancel)
 	api.Read(r, api.Op{
 		ID: "list-order-notes", Route: "GET /orders/{order_id}/notes", Can: Read, Summary: "List the notes of an order",
@@ -138,7 +166,7 @@ func (f *Feature) moneyOperations(r *api.Router) {
 		ID: "record-order-payment", Route: "POST /orders/{order_id}/payments", Can: Payments, Summary: "Record a payment",
 		Doc: "Money that came outside of any provider: by bank transfer, in cash. Without an amount it is all that is open. " +
 			"The same reference again records nothing and answers with the entry.",
-		Emits:  api.Events(Updated.Type, Paid.Type, Completed.Type),
+		Emits:  f.emits(Updated.Type, Paid.Type, Completed.Type),
 		Errors: []string{"409 payment_exceeds_open", "409 order_payment_recorded", "409 order_not_placed", "409 order_cancelled"},
 	}, f.recordPayment)
 	api.Read(r, api.Op{
@@ -149,7 +177,7 @@ func (f *Feature) moneyOperations(r *api.Router) {
 		ID: "refund-order", Route: "POST /orders/{order_id}/refunds", Can: Payments, Summary: "Give money back",
 		Doc: "An amount, or what so many of some lines cost; without both, all that is left. It is never above what came in. " +
 			"Where a provider took the money, the refund is pending until the provider has given it back. restock puts the pieces of the lines, which must have been sent, back into the stock.",
-		Emits:  api.Events(Refunds.Type),
+		Emits:  f.emits(Refunds.Type),
 		Errors: []string{"409 refund_exceeds_captured", "409 refund_exceeds_ordered", "409 restock_exceeds_shipped", "409 nothing_to_refund"},
 	}, f.refund)
 }
@@ -177,12 +205,12 @@ func (f *Feature) parcelOperations(r *api.Router) {
 	api.Write(r, api.Op{
 		ID: "ship-order-fulfilment", Route: "POST /orders/{order_id}/fulfilments/{fulfilment_id}/ship", Can: Write, Status: 200, Summary: "Send a parcel",
 		Doc:   "Takes its goods out of the stock and mails the customer. A parcel that is shipped already is answered as it is.",
-		Emits: api.Events(FulfilmentShipped.Type, Updated.Type), Errors: []string{"409 fulfilment_cancelled", "409 order_cancelled", "409 insufficient_stock"},
+		Emits: f.emits(FulfilmentShipped.Type, Updated.Type), Errors: []string{"409 fulfilment_cancelled", "409 order_cancelled", "409 insufficient_stock"},
 	}, f.ship)
 	api.Write(r, api.Op{
 		ID: "deliver-order-fulfilment", Route: "POST /orders/{order_id}/fulfilments/{fulfilment_id}/deliver", Can: Write, Status: 200, Summary: "Say that a parcel has arrived",
 		Doc:    "A pending parcel is shipped by it. When all of a paid order has arrived, the order is completed.",
-		Emits:  api.Events(FulfilmentShipped.Type, FulfilmentDelivered.Type, Updated.Type, Completed.Type),
+		Emits:  f.emits(FulfilmentShipped.Type, FulfilmentDelivered.Type, Updated.Type, Completed.Type),
 		Errors: []string{"409 fulfilment_cancelled", "409 order_cancelled", "409 insufficient_stock"},
 	}, f.deliver)
 	api.Write(r, api.Op{
@@ -198,7 +226,7 @@ func (f *Feature) shopOperations(r *api.Router) {
 		Doc: "Makes the order of the cart, or answers with the one that it has. The cart is priced anew: if anything is another price than the shopper saw, " +
 			"409 cart_changed shows the cart with the new ones, and a repeat accepts them. A declined payment is tried again by completing again.",
 		Secret: true,
-		Emits:  api.Events(Placed.Type, Paid.Type, Completed.Type, Refunds.Type),
+		Emits:  f.emits(Placed.Type, Paid.Type, Completed.Type, Refunds.Type),
 		Errors: []string{"402 payment_declined", "409 cart_changed", "409 cart_empty", "409 insufficient_stock", "409 order_cancelled", "422 email_required",
 			"422 price_unavailable", "422 amount_too_large", "503 payment_unavailable"},
 	}, f.complete)

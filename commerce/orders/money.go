@@ -19,12 +19,12 @@ type listPaymentsInput struct {
 	api.ListParams
 }
 
-func (f *Feature) listPayments(ctx context.Context, v tenant.View, in *listPaymentsInput) (page.Page[Payment], error) {
-	return ofOrder(ctx, v, in.ListParams, in.OrderID, listPayments, countPayments, func(p Payment) id.ID { return p.ID })
+func (f *Feature) listPayments(ctx context.Context, v tenant.View, in *listPaymentsInput) (page.Page[OrderPayment], error) {
+	return ofOrder(ctx, v, in.ListParams, in.OrderID, listPayments, countPayments, func(p OrderPayment) id.ID { return p.ID })
 }
 
-func (f *Feature) listRefunds(ctx context.Context, v tenant.View, in *listPaymentsInput) (page.Page[Refund], error) {
-	return ofOrder(ctx, v, in.ListParams, in.OrderID, listRefunds, countRefunds, func(r Refund) id.ID { return r.ID })
+func (f *Feature) listRefunds(ctx context.Context, v tenant.View, in *listPaymentsInput) (page.Page[OrderRefund], error) {
+	return ofOrder(ctx, v, in.ListParams, in.OrderID, listRefunds, countRefunds, func(r OrderRefund) id.ID { return r.ID })
 }
 
 type recordPayment struct {
@@ -37,10 +37,10 @@ type paymentBody struct {
 	Reference string `json:"reference" required:"false" maxLength:"200" pattern:"^(\\S(.*\\S)?)?$" example:"Statement 12, line 3" doc:"What the payment is called where it was made. A repeat with the same one records nothing."`
 }
 
-func (f *Feature) recordPayment(ctx context.Context, tx *tenant.Tx, in *recordPayment) (Payment, error) {
+func (f *Feature) recordPayment(ctx context.Context, tx *tenant.Tx, in *recordPayment) (OrderPayment, error) {
 	was, err := lock(ctx, tx, in.OrderID)
 	if err != nil {
-		return Payment{}, err
+		return OrderPayment{}, err
 	}
 	body := paymentBody{}
 	if in.Body != nil {
@@ -48,32 +48,32 @@ func (f *Feature) recordPayment(ctx context.Context, tx *tenant.Tx, in *recordPa
 	}
 	if body.Reference == "" {
 		body.Reference = id.New().String()
-	} else if p, err := tenant.One[Payment](ctx, tx, selectPayment, tx.Scope().Organization, was.ID, manual, body.Reference, "captured"); err == nil {
+	} else if p, err := tenant.One[OrderPayment](ctx, tx, selectPayment, tx.Scope().Organization, was.ID, manual, body.Reference, "captured"); err == nil {
 		if body.Amount != nil && *body.Amount != p.Amount {
-			return Payment{}, fault.Conflictf("order_payment_recorded", "A payment of another amount is recorded with this reference.").With("amount", p.Amount)
+			return OrderPayment{}, fault.Conflictf("order_payment_recorded", "A payment of another amount is recorded with this reference.").With("amount", p.Amount)
 		}
 		p.repeated = true
 		return p, nil
 	} else if !errors.Is(err, tenant.ErrNoRows) {
-		return Payment{}, err
+		return OrderPayment{}, err
 	}
 	if err := was.placed(); err != nil {
-		return Payment{}, err
+		return OrderPayment{}, err
 	}
 	open := was.Total - was.Captured.Amount
 	if body.Amount == nil {
 		body.Amount = &open
 	}
 	if *body.Amount > open || *body.Amount < 1 {
-		return Payment{}, fault.Conflictf("payment_exceeds_open", "Of this order %d is open, in minor units.", open).With("open", open)
+		return OrderPayment{}, fault.Conflictf("payment_exceeds_open", "Of this order %d is open, in minor units.", open).With("open", open)
 	}
-	p, _, err := record(ctx, tx, Payment{OrderID: was.ID, Provider: manual, Kind: "captured", Amount: *body.Amount, Reference: body.Reference})
+	p, _, err := record(ctx, tx, OrderPayment{OrderID: was.ID, Provider: manual, Kind: "captured", Amount: *body.Amount, Reference: body.Reference})
 	if err != nil {
-		return Payment{}, err
+		return OrderPayment{}, err
 	}
 	now, err := f.save(ctx, tx, was)
 	if err != nil {
-		return Payment{}, err
+		return OrderPayment{}, err
 	}
 	return p, tell(ctx, tx, was.Order, now, Updated)
 }
@@ -133,20 +133,20 @@ func refundOf(lines []stored, body refundBody) (lineRefund, error) {
 	return r, nil
 }
 
-func (f *Feature) refund(ctx context.Context, tx *tenant.Tx, in *refundOrder) (Refund, error) {
+func (f *Feature) refund(ctx context.Context, tx *tenant.Tx, in *refundOrder) (OrderRefund, error) {
 	body := refundBody{}
 	if in.Body != nil {
 		body = *in.Body
 	}
 	switch {
 	case body.Amount != nil && len(body.Lines) > 0:
-		return Refund{}, fault.Invalidf("/lines", "say either an amount or lines")
+		return OrderRefund{}, fault.Invalidf("/lines", "say either an amount or lines")
 	case body.Restock && len(body.Lines) == 0:
-		return Refund{}, fault.Invalidf("/restock", "only pieces of lines go back into the stock: name lines")
+		return OrderRefund{}, fault.Invalidf("/restock", "only pieces of lines go back into the stock: name lines")
 	}
 	was, err := lock(ctx, tx, in.OrderID)
 	if err != nil {
-		return Refund{}, err
+		return OrderRefund{}, err
 	}
 	amount, lines := was.Captured.Amount-was.Refunded.Amount-was.Refunding, lineRefund{}
 	switch {
@@ -155,15 +155,15 @@ func (f *Feature) refund(ctx context.Context, tx *tenant.Tx, in *refundOrder) (R
 	case len(body.Lines) > 0:
 		rows, err := tenant.List[stored](ctx, tx, listStored, tx.Scope().Organization, was.ID)
 		if err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 		if lines, err = refundOf(rows, body); err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 		amount = lines.amount
 	}
 	if amount < 1 {
-		return Refund{}, fault.Conflictf("nothing_to_refund", "Nothing was paid that could be given back.")
+		return OrderRefund{}, fault.Conflictf("nothing_to_refund", "Nothing was paid that could be given back.")
 	}
 	r, err := f.giveBack(ctx, tx, was, amount, body, lines)
 	return r, refused(err)
@@ -171,12 +171,12 @@ func (f *Feature) refund(ctx context.Context, tx *tenant.Tx, in *refundOrder) (R
 
 // giveBack promises the money, and gives it where nobody has to be asked. The
 // constraint refund_exceeds_captured decides, whatever was read before.
-func (f *Feature) giveBack(ctx context.Context, tx *tenant.Tx, was held, amount int64, body refundBody, lines lineRefund) (Refund, error) {
+func (f *Feature) giveBack(ctx context.Context, tx *tenant.Tx, was held, amount int64, body refundBody, lines lineRefund) (OrderRefund, error) {
 	org, provider, status := tx.Scope().Organization, manual, "succeeded"
 	if was.PaymentProvider != manual && was.AttemptReference != nil {
 		there, err := tenant.Value[int64](ctx, tx, selectAtProvider, org, was.ID, was.PaymentProvider)
 		if err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 		if there-was.Refunding >= amount {
 			provider, status = was.PaymentProvider, "pending"
@@ -187,40 +187,40 @@ func (f *Feature) giveBack(ctx context.Context, tx *tenant.Tx, was held, amount 
 	if given == nil {
 		given = []RefundLine{}
 	}
-	r, err := tenant.One[Refund](ctx, tx, insertRefund, org, was.ID, id.New(), provider, status, amount, body.Reason, body.Restock, given, kind, actor)
+	r, err := tenant.One[OrderRefund](ctx, tx, insertRefund, org, was.ID, id.New(), provider, status, amount, body.Reason, body.Restock, given, kind, actor)
 	if err != nil {
-		return Refund{}, err
+		return OrderRefund{}, err
 	}
 	if len(lines.ids) > 0 {
 		if _, err := tenant.Exec(ctx, tx, refundLines, lines.arguments(tx, was.ID)...); err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 	}
 	if len(lines.restock) > 0 {
 		from, err := tenant.Value[id.ID](ctx, tx, selectSource, org, was.ID, lines.ids)
 		if errors.Is(err, tenant.ErrNoRows) {
-			return Refund{}, fault.Conflictf("restock_exceeds_shipped", "Nothing of these lines was sent from a location.")
+			return OrderRefund{}, fault.Conflictf("restock_exceeds_shipped", "Nothing of these lines was sent from a location.")
 		}
 		if err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 		if err := f.Stock.Restock(ctx, tx, was.ID, from, summed(lines.restock)); err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 	}
 	if provider != manual {
 		was.Refunding += amount
 		if _, err := f.save(ctx, tx, was); err != nil {
-			return Refund{}, err
+			return OrderRefund{}, err
 		}
 		return r, refundJob.Enqueue(ctx, f.Queue, tx, refundArgs{OrderID: was.ID, RefundID: r.ID})
 	}
-	if _, _, err := record(ctx, tx, Payment{OrderID: was.ID, Provider: manual, Kind: "refunded", Amount: amount, Reference: r.ID.String(), Reason: body.Reason, RefundID: &r.ID}); err != nil {
-		return Refund{}, err
+	if _, _, err := record(ctx, tx, OrderPayment{OrderID: was.ID, Provider: manual, Kind: "refunded", Amount: amount, Reference: r.ID.String(), Reason: body.Reason, RefundID: &r.ID}); err != nil {
+		return OrderRefund{}, err
 	}
 	now, err := f.save(ctx, tx, was)
 	if err != nil {
-		return Refund{}, err
+		return OrderRefund{}, err
 	}
 	return r, tell(ctx, tx, was.Order, now, Refunds)
 }
@@ -266,7 +266,7 @@ var refundJob = jobs.Define[refundArgs]("orders.refund")
 // refund's id is the key, so that a repeat gives nothing back twice.
 func (f *Feature) refundAtProvider(ctx context.Context, db *tenant.DB, s tenant.Scope, a refundArgs) error {
 	v := db.View(s)
-	r, err := tenant.One[Refund](ctx, v, selectRefund, s.Organization, a.OrderID, a.RefundID)
+	r, err := tenant.One[OrderRefund](ctx, v, selectRefund, s.Organization, a.OrderID, a.RefundID)
 	if errors.Is(err, tenant.ErrNoRows) || err == nil && r.Status != "pending" {
 		return nil
 	}
@@ -288,12 +288,12 @@ func (f *Feature) refundAtProvider(ctx context.Context, db *tenant.DB, s tenant.
 	return db.Write(ctx, s, func(tx *tenant.Tx) error { return f.settleRefund(ctx, tx, r, answer) })
 }
 
-func (f *Feature) settleRefund(ctx context.Context, tx *tenant.Tx, r Refund, answer Refunded) error {
+func (f *Feature) settleRefund(ctx context.Context, tx *tenant.Tx, r OrderRefund, answer Refunded) error {
 	was, err := lock(ctx, tx, r.OrderID)
 	if err != nil {
 		return err
 	}
-	status, entry := "succeeded", Payment{OrderID: r.OrderID, Provider: r.Provider, Kind: "refunded", Amount: r.Amount, Reference: answer.Reference, Reason: r.Reason, RefundID: &r.ID}
+	status, entry := "succeeded", OrderPayment{OrderID: r.OrderID, Provider: r.Provider, Kind: "refunded", Amount: r.Amount, Reference: answer.Reference, Reason: r.Reason, RefundID: &r.ID}
 	if !answer.Done {
 		status, entry.Kind, entry.Reference, entry.Reason = "failed", "failed", r.ID.String(), answer.Reason
 	}
@@ -319,7 +319,7 @@ func (f *Feature) settleRefund(ctx context.Context, tx *tenant.Tx, r Refund, ans
 
 // takeBack undoes what a failed refund noted on its lines. What came back into
 // the stock stays there.
-func (f *Feature) takeBack(ctx context.Context, tx *tenant.Tx, r Refund) error {
+func (f *Feature) takeBack(ctx context.Context, tx *tenant.Tx, r OrderRefund) error {
 	rows, err := tenant.List[stored](ctx, tx, listStored, tx.Scope().Organization, r.OrderID)
 	if err != nil {
 		return err

@@ -100,7 +100,7 @@ func (f *Feature) cancel(ctx context.Context, tx *tenant.Tx, in *cancelOrder) (O
 		return was.Order, nil
 	case !in.IfMatch.Matches(was.Version):
 		return Order{}, fault.StaleVersion(was.Order)
-	case slices.ContainsFunc(was.Lines, func(l Line) bool { return l.FulfilledQuantity > 0 }):
+	case slices.ContainsFunc(was.Lines, func(l OrderLine) bool { return l.FulfilledQuantity > 0 }):
 		return Order{}, fault.Conflictf("order_shipped", "Something of this order is sent already. Give the money back by a refund instead.")
 	case was.Status == "completed":
 		return Order{}, fault.Conflictf("order_completed", "This order is completed. Give the money back by a refund instead.")
@@ -160,8 +160,8 @@ type listNotesInput struct {
 	api.ListParams
 }
 
-func (f *Feature) listNotes(ctx context.Context, v tenant.View, in *listNotesInput) (page.Page[Note], error) {
-	return ofOrder(ctx, v, in.ListParams, in.OrderID, listNotes, countNotes, func(n Note) id.ID { return n.ID })
+func (f *Feature) listNotes(ctx context.Context, v tenant.View, in *listNotesInput) (page.Page[OrderNote], error) {
+	return ofOrder(ctx, v, in.ListParams, in.OrderID, listNotes, countNotes, func(n OrderNote) id.ID { return n.ID })
 }
 
 type createNote struct {
@@ -171,9 +171,9 @@ type createNote struct {
 	}
 }
 
-func (f *Feature) createNote(ctx context.Context, tx *tenant.Tx, in *createNote) (Note, error) {
+func (f *Feature) createNote(ctx context.Context, tx *tenant.Tx, in *createNote) (OrderNote, error) {
 	kind, actor := by(tx.Scope())
-	n, err := tenant.One[Note](ctx, tx, insertNote, tx.Scope().Organization, in.OrderID, id.New(), in.Body.Body, kind, actor)
+	n, err := tenant.One[OrderNote](ctx, tx, insertNote, tx.Scope().Organization, in.OrderID, id.New(), in.Body.Body, kind, actor)
 	if err != nil {
 		return n, tenant.NotFound(err, "order")
 	}

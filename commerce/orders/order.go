@@ -20,7 +20,7 @@ type Receipt struct {
 	CustomerID       *id.ID                  `db:"customer_id" json:"customer_id" nullable:"true" doc:"Null for a guest."`
 	Email            string                  `db:"email" json:"email" maxLength:"254" example:"ann@example.test"`
 	Currency         string                  `db:"currency" json:"currency" pattern:"^[A-Z]{3}$" example:"EUR" doc:"ISO 4217 code."`
-	Lines            []Line                  `db:"lines" json:"lines" nullable:"false" maxItems:"200"`
+	Lines            []OrderLine             `db:"lines" json:"lines" nullable:"false" maxItems:"200"`
 	Totals           commerce.Totals         `db:"totals" json:"totals"`
 	PricesIncludeTax bool                    `db:"prices_include_tax" json:"prices_include_tax"`
 	TaxLines         []commerce.TaxPart      `db:"tax_lines" json:"tax_lines" nullable:"false" maxItems:"100" doc:"The tax of the lines and the shipping, by rate."`
@@ -48,8 +48,8 @@ type Order struct {
 	CancelReason *string  `db:"cancel_reason" json:"cancel_reason" nullable:"true" maxLength:"1000"`
 }
 
-// Line is what was bought of one variant. It names the product as it was then.
-type Line struct {
+// OrderLine is what was bought of one variant. It names the product as it was then.
+type OrderLine struct {
 	ID                id.ID              `json:"id"`
 	ProductID         *id.ID             `json:"product_id" nullable:"true"`
 	VariantID         id.ID              `json:"variant_id"`
@@ -81,8 +81,8 @@ func (o Order) Location() string { return "/v1/orders/" + o.ID.String() }
 // EventSubject says what its events are about.
 func (o Order) EventSubject() event.Subject { return event.Subject{ID: o.ID} }
 
-// Payment is an entry of the ledger: money that moved, or was tried to.
-type Payment struct {
+// OrderPayment is an entry of the ledger: money that moved, or was tried to.
+type OrderPayment struct {
 	ID        id.ID          `db:"id" json:"id"`
 	OrderID   id.ID          `db:"order_id" json:"order_id"`
 	Provider  string         `db:"provider" json:"provider" maxLength:"50" example:"manual"`
@@ -99,10 +99,10 @@ type Payment struct {
 }
 
 // Location is the ledger that it stands in.
-func (p Payment) Location() string { return "/v1/orders/" + p.OrderID.String() + "/payments" }
+func (p OrderPayment) Location() string { return "/v1/orders/" + p.OrderID.String() + "/payments" }
 
 // ResponseStatus is 200 for a payment that had been recorded before.
-func (p Payment) ResponseStatus() int {
+func (p OrderPayment) ResponseStatus() int {
 	if p.repeated {
 		return 200
 	}
@@ -110,10 +110,10 @@ func (p Payment) ResponseStatus() int {
 }
 
 // ResponseStatuses lists both.
-func (Payment) ResponseStatuses() []int { return []int{201, 200} }
+func (OrderPayment) ResponseStatuses() []int { return []int{201, 200} }
 
-// Refund is money that somebody promised to give back.
-type Refund struct {
+// OrderRefund is money that somebody promised to give back.
+type OrderRefund struct {
 	ID        id.ID          `db:"id" json:"id"`
 	OrderID   id.ID          `db:"order_id" json:"order_id"`
 	Provider  string         `db:"provider" json:"provider" maxLength:"50" example:"manual"`
@@ -129,7 +129,7 @@ type Refund struct {
 }
 
 // Location is the list that it stands in.
-func (r Refund) Location() string { return "/v1/orders/" + r.OrderID.String() + "/refunds" }
+func (r OrderRefund) Location() string { return "/v1/orders/" + r.OrderID.String() + "/refunds" }
 
 // RefundLine is so many of a line.
 type RefundLine struct {
@@ -174,8 +174,8 @@ func (f Fulfilment) Location() string {
 // EventSubject says what its events are about.
 func (f Fulfilment) EventSubject() event.Subject { return event.Subject{ID: f.ID} }
 
-// Note is what a member wrote about an order.
-type Note struct {
+// OrderNote is what a member wrote about an order.
+type OrderNote struct {
 	ID        id.ID          `db:"id" json:"id"`
 	OrderID   id.ID          `db:"order_id" json:"order_id"`
 	Body      string         `db:"body" json:"body" maxLength:"5000" example:"Wants it wrapped." doc:"Markdown."`
@@ -184,10 +184,10 @@ type Note struct {
 }
 
 // Location is the list that it stands in.
-func (n Note) Location() string { return "/v1/orders/" + n.OrderID.String() + "/notes" }
+func (n OrderNote) Location() string { return "/v1/orders/" + n.OrderID.String() + "/notes" }
 
 // EventSubject says that it is about the order.
-func (n Note) EventSubject() event.Subject { return event.Subject{ID: n.OrderID} }
+func (n OrderNote) EventSubject() event.Subject { return event.Subject{ID: n.OrderID} }
 
 // The events of orders and parcels.
 var (
@@ -204,5 +204,5 @@ var (
 	FulfilmentDelivered = event.Define[Fulfilment]("fulfilment.delivered", "A parcel has arrived.")
 	FulfilmentCancelled = event.Define[Fulfilment]("fulfilment.cancelled", "A parcel will not be sent.")
 
-	noted = event.DefineInternal[Note]("order.noted", "Somebody wrote a note about an order.")
+	noted = event.DefineInternal[OrderNote]("order.noted", "Somebody wrote a note about an order.")
 )

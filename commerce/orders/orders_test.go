@@ -124,7 +124,7 @@ func TestMoneyThatIsRecorded(t *testing.T) {
 	s := newShop(t)
 	mug := s.variant("mug", 1000, 10, true)
 	o := s.placed(want(mug, 3))
-	pay := func(amount int64, reference string) (Payment, error) {
+	pay := func(amount int64, reference string) (OrderPayment, error) {
 		in := &recordPayment{OrderID: o.ID, Body: &paymentBody{Reference: reference}}
 		if amount > 0 {
 			in.Body.Amount = &amount
@@ -157,7 +157,7 @@ func TestMoneyThatIsGivenBack(t *testing.T) {
 	s := newShop(t)
 	mug := s.variant("mug", 333, 10, true)
 	o := s.placed(want(mug, 3))
-	refund := func(body refundBody) (Refund, error) {
+	refund := func(body refundBody) (OrderRefund, error) {
 		return do(s, s.f.refund, &refundOrder{OrderID: o.ID, Body: &body})
 	}
 	_, err := refund(refundBody{})

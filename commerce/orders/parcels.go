@@ -231,25 +231,13 @@ func move(ctx context.Context, tx *tenant.Tx, p Fulfilment, status string) (Fulf
 // way. Its order is locked.
 func (f *Feature) send(ctx context.Context, tx *tenant.Tx, was Fulfilment) (Fulfilment, error) {
 	org := tx.Scope().Organization
-	rows, err := tenant.List[stored](ctx, tx, listStored, org, was.OrderID)
-	if err != nil {
-		return was, err
-	}
-	// What was never reserved has no stock that is counted.
-	reserved := map[id.ID]int{}
-	for _, l := range rows {
-		reserved[l.VariantID] = l.Reserved
-	}
 	var lines packed
 	var wants []commerce.Demand
 	for _, l := range was.Lines {
 		lines.ids, lines.counts = append(lines.ids, l.OrderLineID), append(lines.counts, l.Quantity)
-		if n := min(l.Quantity, reserved[l.VariantID]); n > 0 {
-			reserved[l.VariantID] -= n
-			wants = append(wants, commerce.Demand{VariantID: l.VariantID, Quantity: n})
-		}
+		wants = append(wants, commerce.Demand{VariantID: l.VariantID, Quantity: l.Quantity})
 	}
-	if len(wants) > 0 && was.LocationID != nil {
+	if was.LocationID != nil {
 		if err := f.Stock.Ship(ctx, tx, was.OrderID, *was.LocationID, summed(wants)); err != nil {
 			return was, err
 		}

@@ -151,7 +151,7 @@ func (f *Feature) settle(ctx context.Context, tx *tenant.Tx, a attempt, c Charge
 
 // note adds to the ledger what the provider says, as far as it is news.
 func (f *Feature) note(ctx context.Context, tx *tenant.Tx, h held, c Charge) (news bool, err error) {
-	entry := Payment{OrderID: h.ID, Provider: h.PaymentProvider, Reference: c.Reference}
+	entry := OrderPayment{OrderID: h.ID, Provider: h.PaymentProvider, Reference: c.Reference}
 	for kind, amount := range map[string]int64{"authorized": c.Authorized, "captured": c.Captured} {
 		if amount > 0 {
 			entry.Kind, entry.Amount = kind, amount
@@ -184,7 +184,10 @@ func (f *Feature) mark(ctx context.Context, tx *tenant.Tx, h held, state string,
 // enough any more.
 func (f *Feature) keepStock(ctx context.Context, tx *tenant.Tx, h held) (short bool, err error) {
 	if h.AttemptUntil != nil && tx.Now().Before(*h.AttemptUntil) && h.AttemptState != "declined" {
-		return false, f.Stock.Confirm(ctx, tx, h.ID)
+		err := tx.Try(ctx, func() error { return f.Stock.Confirm(ctx, tx, h.ID) })
+		if refusal := fault.As(err); refusal == nil || refusal.Code != "reservation_expired" {
+			return false, err
+		}
 	}
 	wants, err := tenant.List[demand](ctx, tx, listDemand, tx.Scope().Organization, h.ID)
 	if err != nil {
@@ -207,7 +210,7 @@ func (f *Feature) keepStock(ctx context.Context, tx *tenant.Tx, h held) (short b
 // Each call has a key of its own, so it may be cut off anywhere and repeated.
 func (f *Feature) undo(ctx context.Context, s tenant.Scope, a attempt, out outcome) (outcome, error) {
 	reference := out.charge.Reference
-	entry := Payment{OrderID: a.order, Provider: a.provider.Name(), Reference: reference, Reason: "The order could not be placed."}
+	entry := OrderPayment{OrderID: a.order, Provider: a.provider.Name(), Reference: reference, Reason: "The order could not be placed."}
 	if out.refund > 0 {
 		entry.Kind, entry.Amount = "refunded", out.refund
 		back, err := a.provider.Refund(ctx, a.intent, reference, a.intent.Key+"-undo", out.refund)
@@ -240,7 +243,7 @@ func owing(a attempt, err error) error {
 
 // undoing records that the money went back. A draft ends with it, and leaves its
 // cart to be completed to another order.
-func (f *Feature) undoing(ctx context.Context, tx *tenant.Tx, a attempt, entry Payment) error {
+func (f *Feature) undoing(ctx context.Context, tx *tenant.Tx, a attempt, entry OrderPayment) error {
 	h, err := lock(ctx, tx, a.order)
 	if err != nil {
 		return err

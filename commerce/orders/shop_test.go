@@ -13,6 +13,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/commerce"
 	"github.com/guildhall-dev/guildhall/commerce/carts"
+	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/mail"
@@ -279,6 +280,8 @@ const (
 	update stock_levels set reserved = reserved - $4, on_hand = on_hand - $4 where tenant_id = $1 and variant_id = $3 and exists (select from r union all select from d)`
 	stockBack = `update stock_levels set on_hand = on_hand + $3 where tenant_id = $1 and variant_id = $2`
 )
+
+func (stock) Told() []*event.Type { return nil }
 
 func (stock) Reserve(ctx context.Context, tx *tenant.Tx, order id.ID, wants []commerce.Demand, until *time.Time) error {
 	wants = slices.Clone(wants)

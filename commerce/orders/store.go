@@ -164,10 +164,8 @@ const (
 	fulfilLines = `update order_lines l set fulfilled_quantity = l.fulfilled_quantity + x.quantity from unnest($3::uuid[], $4::int[]) as x(id, quantity)
 		where l.tenant_id = $1 and l.order_id = $2 and l.id = x.id`
 
-	// reserved is what is left of the promise to the order, wherever it lies.
 	listStored = `select l.id, l.variant_id, l.quantity, l.assigned_quantity, l.refunded_quantity, l.total,
-		l.requires_shipping, coalesce(v.track_stock, false) as track_stock, coalesce((select sum(r.quantity) from stock_reservations r
-			where r.tenant_id = l.tenant_id and r.order_id = l.order_id and r.variant_id = l.variant_id), 0)::int as reserved
+		l.requires_shipping, coalesce(v.track_stock, false) as track_stock
 		from order_lines l left join product_variants v on v.tenant_id = l.tenant_id and v.id = l.variant_id
 		where l.tenant_id = $1 and l.order_id = $2 order by l.position`
 )
@@ -259,7 +257,6 @@ type stored struct {
 	Total            int64 `db:"total"`
 	RequiresShipping bool  `db:"requires_shipping"`
 	TrackStock       bool  `db:"track_stock"`
-	Reserved         int   `db:"reserved"`
 }
 
 func lock(ctx context.Context, tx *tenant.Tx, order id.ID) (held, error) {
@@ -334,9 +331,9 @@ func by(s tenant.Scope) (string, *id.ID) {
 }
 
 // record adds a fact to the ledger; false if it stood there already.
-func record(ctx context.Context, tx *tenant.Tx, p Payment) (Payment, bool, error) {
+func record(ctx context.Context, tx *tenant.Tx, p OrderPayment) (OrderPayment, bool, error) {
 	kind, actor := by(tx.Scope())
-	rows, err := tenant.List[Payment](ctx, tx, insertPayment, tx.Scope().Organization, p.OrderID, id.New(), p.Provider, p.Kind, p.Amount, p.Reference,
+	rows, err := tenant.List[OrderPayment](ctx, tx, insertPayment, tx.Scope().Organization, p.OrderID, id.New(), p.Provider, p.Kind, p.Amount, p.Reference,
 		p.Reason, p.RefundID, kind, actor)
 	if err != nil || len(rows) == 0 {
 		return p, false, err

@@ -13,6 +13,7 @@ import (
 var also = map[string][]string{
 	"members.manage":    {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
 	"tasks.read":        {"label"},
+	"orders.read":       {"fulfilment"},
 	"plugins.read":      {"plugin_installation"},
 	"products.read":     {"category", "price_list", "collection"},
 	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
