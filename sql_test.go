@@ -48,6 +48,7 @@ var crossTenant = map[string]string{
 	"plugin_queue_day":            "what waited too long (purge_plugin_queue)",
 	"plugin_schedules_next":       "which schedule of any organisation is due (claim_plugin_schedules)",
 	"inbound_sources_id":          "which organisation a source of webhooks belongs to (inbound_source_by_id)",
+	"stock_reservations_expires":  "whose reservations have expired (organizations_with_expired_reservations)",
 }
 
 func superuser(t *testing.T) *pgx.Conn {

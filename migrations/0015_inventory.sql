@@ -85,9 +85,22 @@ create table stock_reservations (
 	created_at timestamptz not null default now(),
 	constraint stock_reservations_pkey primary key (tenant_id, order_id, variant_id, location_id),
 	constraint stock_reservation_level_unknown foreign key (tenant_id, variant_id, location_id) references stock_levels (tenant_id, variant_id, location_id),
-	constraint stock_reservation_quantity check (quantity > 0)
+	constraint stock_reservation_quantity check (quantity >= 0)
 );
 create index stock_reservations_level on stock_reservations (tenant_id, variant_id, location_id);
-create index stock_reservations_expires on stock_reservations (tenant_id, expires_at) where expires_at is not null;
-comment on table stock_reservations is 'commerce/inventory: what is promised to an order and not yet shipped; expires_at bridges a payment that is under way';
+create index stock_reservations_expires on stock_reservations (expires_at) where expires_at is not null and quantity > 0;
+comment on table stock_reservations is 'commerce/inventory: what is promised to an order and not yet shipped; expires_at bridges a payment that is under way; a quantity of 0 tells that it expired';
 select protect_tenant_table('stock_reservations');
+
+-- +goose StatementBegin
+create function organizations_with_expired_reservations(most integer) returns setof uuid
+language sql stable security definer set search_path = guildhall, pg_temp as $$
+	select distinct r.tenant_id from stock_reservations r
+	where r.expires_at <= now() and r.quantity > 0 limit least(most, 1000)
+$$;
+-- +goose StatementEnd
+create policy platform on stock_reservations to guildhall_platform using (true) with check (true);
+grant select on stock_reservations to guildhall_platform;
+alter function organizations_with_expired_reservations(integer) owner to guildhall_platform;
+revoke execute on function organizations_with_expired_reservations(integer) from public;
+grant execute on function organizations_with_expired_reservations(integer) to guildhall_worker;

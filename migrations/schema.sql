@@ -327,6 +327,19 @@ alter function organizations_to_purge() owner to guildhall_platform;
 revoke execute on function organizations_to_purge() from public;
 grant execute on function organizations_to_purge() to guildhall_worker;
 
+CREATE OR REPLACE FUNCTION guildhall.organizations_with_expired_reservations(most integer)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'guildhall', 'pg_temp'
+AS $function$
+	select distinct r.tenant_id from stock_reservations r
+	where r.expires_at <= now() and r.quantity > 0 limit least(most, 1000)
+$function$;
+alter function organizations_with_expired_reservations(integer) owner to guildhall_platform;
+revoke execute on function organizations_with_expired_reservations(integer) from public;
+grant execute on function organizations_with_expired_reservations(integer) to guildhall_worker;
+
 CREATE OR REPLACE FUNCTION guildhall.organizations_with_projects_to_purge(after_days integer)
  RETURNS SETOF uuid
  LANGUAGE sql
@@ -2323,16 +2336,18 @@ create table stock_reservations (
 	expires_at timestamp with time zone,
 	created_at timestamp with time zone not null default now(),
 	constraint stock_reservations_pkey PRIMARY KEY (tenant_id, order_id, variant_id, location_id),
-	constraint stock_reservation_quantity CHECK (quantity > 0),
+	constraint stock_reservation_quantity CHECK (quantity >= 0),
 	constraint stock_reservation_level_unknown FOREIGN KEY (tenant_id, variant_id, location_id) REFERENCES stock_levels(tenant_id, variant_id, location_id)
 );
-CREATE INDEX stock_reservations_expires ON stock_reservations USING btree (tenant_id, expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX stock_reservations_expires ON stock_reservations USING btree (expires_at) WHERE expires_at IS NOT NULL AND quantity > 0;
 CREATE INDEX stock_reservations_level ON stock_reservations USING btree (tenant_id, variant_id, location_id);
 alter table stock_reservations enable row level security;
 alter table stock_reservations force row level security;
+create policy platform on stock_reservations to guildhall_platform using (true) with check (true);
 create policy tenant on stock_reservations to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on stock_reservations to guildhall_app;
-comment on table stock_reservations is 'commerce/inventory: what is promised to an order and not yet shipped; expires_at bridges a payment that is under way';
+grant select on stock_reservations to guildhall_platform;
+comment on table stock_reservations is 'commerce/inventory: what is promised to an order and not yet shipped; expires_at bridges a payment that is under way; a quantity of 0 tells that it expired';
 
 create table storefront_keys (
 	tenant_id uuid not null,

@@ -9,6 +9,7 @@ import (
 	"github.com/guildhall-dev/guildhall/commerce/carts"
 	"github.com/guildhall-dev/guildhall/commerce/catalog"
 	"github.com/guildhall-dev/guildhall/commerce/customers"
+	"github.com/guildhall-dev/guildhall/commerce/inventory"
 	"github.com/guildhall-dev/guildhall/commerce/orders"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
@@ -99,9 +100,10 @@ func newFeatures(d deps) (f features, err error) {
 		return f, err
 	}
 	f.shoppers = shops.Identify
-	products := catalog.New(catalog.Deps{Queue: d.Queue})
+	stock := inventory.New()
+	products := catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock})
 	baskets := carts.New(carts.Deps{Catalog: products})
-	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Carts: baskets, Providers: d.Providers})
+	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Stock: stock, Carts: baskets, Providers: d.Providers})
 	if err != nil {
 		return f, err
 	}
@@ -119,6 +121,7 @@ func newFeatures(d deps) (f features, err error) {
 		f.integrations.Module(),
 		shops.Module(),
 		products.Module(),
+		stock.Module(),
 		baskets.Module(),
 		sales.Module(),
 	}

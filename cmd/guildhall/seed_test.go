@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/guildhall-dev/guildhall/api"
+	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
 // seeded is an organisation with one of everything.
@@ -34,6 +35,9 @@ func seedOrganization(w *world, name string) seeded {
 	for kind, v := range seedWork(owner, project) {
 		s.ids[kind] = v
 	}
+	for kind, v := range seedTrade(w, owner, name) {
+		s.ids[kind] = v
+	}
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
 	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
@@ -42,6 +46,7 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
 	s.ids["plugin_installation"] = w.installProbe(owner, nil)
 	s.seedShop()
+	s.seedOrders()
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")
@@ -78,6 +83,26 @@ func seedWork(c *client, project string) map[string]string {
 	comment := c.post("/v1/tasks/"+task+"/comments", m{"body": "A comment"}).want(201).str("id")
 	label := c.get("/v1/labels?project_id=" + project).want(200).str("data.0.id")
 	return map[string]string{"project": project, "task": task, "comment": comment, "label": label}
+}
+
+// seedTrade makes a variant in stock.
+func seedTrade(w *world, c *client, name string) map[string]string {
+	product := c.post("/v1/products", m{"name": "Mug " + name, "status": "active", "price": m{"amount": 1000, "currency": "EUR"}, "initial_stock": 50}).want(201)
+	variant := product.str("variants.0.id")
+	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 5, "reason": "received"}).want(201).str("location_id")
+	return map[string]string{"product": product.str("id"), "variant": variant, "stock_location": location}
+}
+
+// seedOrders makes a cart and an order of the customer, with a parcel.
+func (s *seeded) seedOrders() {
+	cart := s.customer.cart(s.ids["variant"], 1)
+	s.owned["cart"], s.owned["cart_line"] = cart.str("id"), cart.str("lines.0.id")
+	order := s.customer.completed(s.customer.cart(s.ids["variant"], 2).str("id")).want(201)
+	s.owned["order"] = order.str("order.id")
+	s.ids["order_line"] = order.str("order.lines.0.id")
+	s.ids["fulfilment"] = s.owner.post("/v1/orders/"+s.owned["order"]+"/fulfilments", m{}).want(201).str("id")
+	s.ids["shipping_method"] = id.New().String() // there is nothing yet that makes one
+	maps.Copy(s.ids, s.owned)
 }
 
 // seedPrivate makes the same in a project that only its owner sees.

@@ -51,7 +51,7 @@ type Carts interface {
 	Close(ctx context.Context, tx *tenant.Tx, cart id.ID) error
 }
 
-// Deps is what the feature needs of the others. Without Stock nothing is counted.
+// Deps is what the feature needs of the others.
 type Deps struct {
 	DB        *tenant.DB
 	Queue     *jobs.Queue
@@ -71,9 +71,6 @@ type Feature struct {
 
 // New returns the feature.
 func New(d Deps) (*Feature, error) {
-	if d.Stock == nil {
-		d.Stock = uncounted{}
-	}
 	f := &Feature{Deps: d, providers: map[string]Provider{}}
 	for _, p := range d.Providers {
 		if p.Name() == manual || f.providers[p.Name()] != nil {
@@ -84,22 +81,6 @@ func New(d Deps) (*Feature, error) {
 	var err error
 	f.letters, err = newLetters()
 	return f, err
-}
-
-// uncounted is the stock of a shop that counts nothing.
-type uncounted struct{}
-
-func (uncounted) Told() []*event.Type { return nil }
-func (uncounted) Reserve(context.Context, *tenant.Tx, id.ID, []commerce.Demand, *time.Time) error {
-	return nil
-}
-func (uncounted) Confirm(context.Context, *tenant.Tx, id.ID) error                    { return nil }
-func (uncounted) Release(context.Context, *tenant.Tx, id.ID, []commerce.Demand) error { return nil }
-func (uncounted) Ship(context.Context, *tenant.Tx, id.ID, id.ID, []commerce.Demand) error {
-	return nil
-}
-func (uncounted) Restock(context.Context, *tenant.Tx, id.ID, id.ID, []commerce.Demand) error {
-	return nil
 }
 
 // emits are the events of an operation that touches the stock.
