@@ -101,7 +101,7 @@ func newFeatures(d deps) (f features, err error) {
 	}
 	f.shoppers = shops.Identify
 	stock := inventory.New()
-	products := catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock})
+	products := catalog.New(catalog.Deps{Queue: d.Queue})
 	baskets := carts.New(carts.Deps{Catalog: products})
 	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Stock: stock, Carts: baskets, Providers: d.Providers})
 	if err != nil {

@@ -11,7 +11,9 @@ import (
 // product makes something that is sold, and returns its variant.
 func (c *client) product(name string, price, stock int) string {
 	c.w.t.Helper()
-	return c.post("/v1/products", m{"name": name, "status": "active", "price": m{"amount": price, "currency": "EUR"}, "initial_stock": stock}).want(201).str("variants.0.id")
+	variant := c.post("/v1/products", m{"name": name, "status": "active", "price": m{"amount": price, "currency": "EUR"}}).want(201).str("variants.0.id")
+	c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": stock, "reason": "received"}).want(201)
+	return variant
 }
 
 // cart makes a cart with one line that could be completed.

@@ -87,9 +87,9 @@ func seedWork(c *client, project string) map[string]string {
 
 // seedTrade makes a variant in stock.
 func seedTrade(w *world, c *client, name string) map[string]string {
-	product := c.post("/v1/products", m{"name": "Mug " + name, "status": "active", "price": m{"amount": 1000, "currency": "EUR"}, "initial_stock": 50}).want(201)
+	product := c.post("/v1/products", m{"name": "Mug " + name, "status": "active", "price": m{"amount": 1000, "currency": "EUR"}}).want(201)
 	variant := product.str("variants.0.id")
-	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 5, "reason": "received"}).want(201).str("location_id")
+	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 50, "reason": "received"}).want(201).str("location_id")
 	return map[string]string{"product": product.str("id"), "variant": variant, "stock_location": location}
 }
 

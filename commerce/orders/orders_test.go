@@ -368,7 +368,7 @@ func TestMailsToCustomers(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.must(`update orders set locale = 'de-AT'`)
-	p, err := do(s, s.f.createFulfilment, &createFulfilment{OrderID: o.ID, Body: &fulfilmentBody{tracking: tracking{TrackingURL: "https://example.test/1?a=b&c=d"}}})
+	p, err := do(s, s.f.createFulfilment, &createFulfilment{OrderID: o.ID, Body: &fulfilmentBody{TrackingURL: "https://example.test/1?a=b&c=d"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,9 +38,11 @@ type createFulfilment struct {
 }
 
 type fulfilmentBody struct {
-	LocationID *id.ID       `json:"location_id" required:"false" nullable:"true" ref:"stock_location" doc:"Where the goods lie."`
-	Lines      []RefundLine `json:"lines" required:"false" nullable:"false" maxItems:"200" doc:"What goes into it; left out or empty for all that is in no parcel yet."`
-	tracking
+	LocationID     *id.ID       `json:"location_id" required:"false" nullable:"true" ref:"stock_location" doc:"Where the goods lie."`
+	Lines          []RefundLine `json:"lines" required:"false" nullable:"false" maxItems:"200" doc:"What goes into it; left out or empty for all that is in no parcel yet."`
+	Carrier        string       `json:"carrier" required:"false" maxLength:"100" example:"DHL" doc:"Who carries it."`
+	TrackingNumber string       `json:"tracking_number" required:"false" maxLength:"200" example:"00340434161094000000" doc:"Its number there."`
+	TrackingURL    string       `json:"tracking_url" required:"false" maxLength:"2000" pattern:"^(https?://\\S+)?$" example:"https://example.test/track/00340434161094000000" doc:"A page that shows where it is."`
 }
 
 // tracking is what a carrier says of a parcel.
