@@ -3,7 +3,13 @@
 // SQL and no HTTP.
 package commerce
 
-import "github.com/guildhall-dev/guildhall/internal/id"
+import (
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/guildhall-dev/guildhall/internal/id"
+)
 
 // Address is where something is sent or billed to.
 type Address struct {
@@ -15,6 +21,12 @@ type Address struct {
 	PostalCode string `json:"postal_code" maxLength:"20" example:"10115" doc:"Postal code; empty where there are none."`
 	Country    string `json:"country" minLength:"2" maxLength:"2" pattern:"^[A-Z]{2}$" example:"DE" doc:"ISO 3166-1 alpha-2 code."`
 	Phone      string `json:"phone,omitempty" maxLength:"50" doc:"For the carrier."`
+}
+
+// Schema stands in the place of an address, so that null can be allowed beside it.
+func (Address) Schema(r huma.Registry) *huma.Schema {
+	type plain Address
+	return huma.SchemaFromType(r, reflect.TypeFor[plain]())
 }
 
 // Demand is how much of a variant somebody wants.

@@ -56,19 +56,25 @@ create table order_counters (
 comment on table order_counters is 'commerce/orders: the last number that was given to an order';
 select protect_tenant_table('order_counters');
 
--- A draft is an order whose payment is under way. authorized, captured and
--- refunded repeat the sums of order_payments; payment_status and
--- fulfilment_status follow from them and from what was sent.
+-- A draft is an order whose payment is under way or was declined; it gets its
+-- number when it is placed. authorized, captured and refunded repeat the sums of
+-- order_payments; payment_status and fulfilment_status follow from them and from
+-- what was sent. Attempt and attempt_state are of the payment at the provider;
+-- what is refunding was promised to be given back and is not yet.
 create table orders (
 	tenant_id uuid not null,
 	id uuid not null,
-	number bigint not null,
+	number bigint,
 	cart_id uuid,
 	customer_id uuid,
 	status text not null,
 	payment_status text not null default 'unpaid',
 	fulfilment_status text not null default 'unfulfilled',
 	payment_provider text not null,
+	attempt integer not null default 0,
+	attempt_state text not null default 'none',
+	attempt_reference text,
+	attempt_until timestamptz,
 	email text not null,
 	email_key text not null,
 	locale text not null default 'en',
@@ -84,11 +90,13 @@ create table orders (
 	subtotal bigint not null,
 	discount bigint not null,
 	shipping bigint not null,
+	shipping_tax bigint not null default 0,
 	tax bigint not null,
 	total bigint not null,
 	authorized bigint not null default 0,
 	captured bigint not null default 0,
 	refunded bigint not null default 0,
+	refunding bigint not null default 0,
 	tags text[] not null default '{}',
 	note text not null default '',
 	cancel_reason text,
@@ -107,11 +115,13 @@ create table orders (
 	constraint order_status check (status in ('draft', 'placed', 'completed', 'cancelled')),
 	constraint order_payment_status check (payment_status in ('unpaid', 'authorized', 'partially_paid', 'paid', 'partially_refunded', 'refunded', 'voided')),
 	constraint order_fulfilment_status check (fulfilment_status in ('unfulfilled', 'partially_fulfilled', 'fulfilled', 'delivered', 'not_required')),
-	constraint order_amounts check (subtotal >= 0 and discount >= 0 and shipping >= 0 and tax >= 0 and total >= 0),
+	constraint order_attempt_state check (attempt_state in ('none', 'started', 'waiting', 'declined', 'undo', 'settled')),
+	constraint order_amounts check (subtotal >= 0 and discount >= 0 and shipping >= 0 and shipping_tax >= 0 and tax >= shipping_tax and total >= 0),
 	constraint order_total_sum check (total = subtotal - discount + shipping + case when prices_include_tax then 0 else tax end),
-	constraint order_captured_limit check (captured >= 0 and authorized >= 0 and refunded >= 0),
-	constraint refund_exceeds_captured check (refunded <= captured),
-	constraint order_placed_once check (placed_at is not null or status in ('draft', 'cancelled')),
+	constraint order_captured_limit check (captured >= 0 and authorized >= 0 and refunded >= 0 and refunding >= 0),
+	constraint refund_exceeds_captured check (refunded + refunding <= captured),
+	constraint order_placed_once check (placed_at is not null and number is not null or status in ('draft', 'cancelled')),
+	constraint order_cancel_reason_length check (length(cancel_reason) <= 1000),
 	constraint order_note_length check (length(note) <= 2000),
 	constraint order_tags_count check (cardinality(tags) <= 50)
 );
@@ -138,7 +148,9 @@ create table order_lines (
 	image_url text,
 	quantity integer not null,
 	fulfilled_quantity integer not null default 0,
+	assigned_quantity integer not null default 0,
 	returned_quantity integer not null default 0,
+	refunded_quantity integer not null default 0,
 	refunded bigint not null default 0,
 	unit_price bigint not null,
 	subtotal bigint not null,
@@ -148,18 +160,19 @@ create table order_lines (
 	cost bigint,
 	weight_grams integer not null default 0,
 	tax_class text not null,
-	tax_rates jsonb not null default '[]',
+	tax_lines jsonb not null default '[]',
 	requires_shipping boolean not null,
 	constraint order_lines_pkey primary key (tenant_id, order_id, id),
 	constraint order_line_order_unknown foreign key (tenant_id, order_id) references orders (tenant_id, id) on delete cascade,
 	constraint order_line_quantity check (quantity >= 1),
-	constraint order_line_fulfilled check (fulfilled_quantity between 0 and quantity),
-	constraint order_line_returned check (returned_quantity between 0 and quantity),
+	constraint fulfilment_exceeds_ordered check (0 <= fulfilled_quantity and fulfilled_quantity <= assigned_quantity and assigned_quantity <= quantity),
+	constraint restock_exceeds_shipped check (returned_quantity between 0 and fulfilled_quantity),
+	constraint refund_exceeds_ordered check (refunded_quantity between 0 and quantity),
 	constraint order_line_amounts check (unit_price >= 0 and subtotal = unit_price * quantity and discount between 0 and subtotal and tax >= 0 and total >= 0),
 	constraint order_line_refunded check (refunded between 0 and total)
 );
 create index order_lines_variant on order_lines (tenant_id, variant_id, order_id);
-comment on table order_lines is 'commerce/orders: what was bought at which price; it names the product as it was then';
+comment on table order_lines is 'commerce/orders: what was bought at which price; it names the product as it was then; assigned_quantity is in parcels, fulfilled_quantity of it on the way';
 select protect_tenant_table('order_lines');
 
 create table order_payments (
@@ -171,13 +184,13 @@ create table order_payments (
 	amount bigint not null,
 	reference text not null,
 	reason text not null default '',
-	lines jsonb,
+	refund_id uuid,
 	created_by_kind text not null,
 	created_by_id uuid,
 	created_at timestamptz not null default now(),
 	constraint order_payments_pkey primary key (tenant_id, order_id, id),
 	constraint order_payment_order_unknown foreign key (tenant_id, order_id) references orders (tenant_id, id) on delete cascade,
-	constraint order_payment_recorded unique (tenant_id, provider, reference, kind),
+	constraint order_payment_recorded unique (tenant_id, order_id, provider, reference, kind),
 	constraint order_payment_kind check (kind in ('authorized', 'captured', 'refunded', 'voided', 'failed', 'disputed', 'dispute_won')),
 	constraint order_payment_amount check (amount >= 0),
 	constraint order_payment_reference check (length(reference) between 1 and 200)
@@ -186,11 +199,50 @@ comment on table order_payments is 'commerce/orders: the ledger of money; rows a
 select protect_tenant_table('order_payments');
 revoke update, delete on order_payments from guildhall_app;
 
+-- What was promised to be given back; the money itself is in order_payments.
+create table order_refunds (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	provider text not null,
+	status text not null,
+	amount bigint not null,
+	reason text not null default '',
+	restock boolean not null default false,
+	lines jsonb not null default '[]',
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamptz not null default now(),
+	settled_at timestamptz,
+	constraint order_refunds_pkey primary key (tenant_id, order_id, id),
+	constraint order_refund_order_unknown foreign key (tenant_id, order_id) references orders (tenant_id, id) on delete cascade,
+	constraint order_refund_status check (status in ('pending', 'succeeded', 'failed')),
+	constraint order_refund_amount check (amount >= 1),
+	constraint order_refund_reason_length check (length(reason) <= 1000)
+);
+comment on table order_refunds is 'commerce/orders: refunds as somebody asked for them; a pending one is at the provider';
+select protect_tenant_table('order_refunds');
+
+create table order_notes (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	body text not null,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamptz not null default now(),
+	constraint order_notes_pkey primary key (tenant_id, order_id, id),
+	constraint order_note_order_unknown foreign key (tenant_id, order_id) references orders (tenant_id, id) on delete cascade,
+	constraint order_note_body_length check (length(body) between 1 and 5000)
+);
+comment on table order_notes is 'commerce/orders: what members write about an order for each other';
+select protect_tenant_table('order_notes');
+
 create table fulfilments (
 	tenant_id uuid not null,
 	order_id uuid not null,
 	id uuid not null,
-	location_id uuid not null,
+	location_id uuid,
 	status text not null default 'pending',
 	carrier text not null default '',
 	tracking_number text not null default '',

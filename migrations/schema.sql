@@ -1290,7 +1290,7 @@ create table fulfilments (
 	tenant_id uuid not null,
 	order_id uuid not null,
 	id uuid not null,
-	location_id uuid not null,
+	location_id uuid,
 	status text not null default 'pending'::text,
 	carrier text not null default ''::text,
 	tracking_number text not null default ''::text,
@@ -1611,7 +1611,9 @@ create table order_lines (
 	image_url text,
 	quantity integer not null,
 	fulfilled_quantity integer not null default 0,
+	assigned_quantity integer not null default 0,
 	returned_quantity integer not null default 0,
+	refunded_quantity integer not null default 0,
 	refunded bigint not null default 0,
 	unit_price bigint not null,
 	subtotal bigint not null,
@@ -1621,14 +1623,15 @@ create table order_lines (
 	cost bigint,
 	weight_grams integer not null default 0,
 	tax_class text not null,
-	tax_rates jsonb not null default '[]'::jsonb,
+	tax_lines jsonb not null default '[]'::jsonb,
 	requires_shipping boolean not null,
 	constraint order_lines_pkey PRIMARY KEY (tenant_id, order_id, id),
+	constraint fulfilment_exceeds_ordered CHECK (0 <= fulfilled_quantity AND fulfilled_quantity <= assigned_quantity AND assigned_quantity <= quantity),
 	constraint order_line_amounts CHECK (unit_price >= 0 AND subtotal = (unit_price * quantity) AND discount >= 0 AND discount <= subtotal AND tax >= 0 AND total >= 0),
-	constraint order_line_fulfilled CHECK (fulfilled_quantity >= 0 AND fulfilled_quantity <= quantity),
 	constraint order_line_quantity CHECK (quantity >= 1),
 	constraint order_line_refunded CHECK (refunded >= 0 AND refunded <= total),
-	constraint order_line_returned CHECK (returned_quantity >= 0 AND returned_quantity <= quantity),
+	constraint refund_exceeds_ordered CHECK (refunded_quantity >= 0 AND refunded_quantity <= quantity),
+	constraint restock_exceeds_shipped CHECK (returned_quantity >= 0 AND returned_quantity <= fulfilled_quantity),
 	constraint order_line_order_unknown FOREIGN KEY (tenant_id, order_id) REFERENCES orders(tenant_id, id) ON DELETE CASCADE
 );
 CREATE INDEX order_lines_variant ON order_lines USING btree (tenant_id, variant_id, order_id);
@@ -1636,7 +1639,25 @@ alter table order_lines enable row level security;
 alter table order_lines force row level security;
 create policy tenant on order_lines to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant delete, insert, select, update on order_lines to guildhall_app;
-comment on table order_lines is 'commerce/orders: what was bought at which price; it names the product as it was then';
+comment on table order_lines is 'commerce/orders: what was bought at which price; it names the product as it was then; assigned_quantity is in parcels, fulfilled_quantity of it on the way';
+
+create table order_notes (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	body text not null,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	constraint order_notes_pkey PRIMARY KEY (tenant_id, order_id, id),
+	constraint order_note_body_length CHECK (length(body) >= 1 AND length(body) <= 5000),
+	constraint order_note_order_unknown FOREIGN KEY (tenant_id, order_id) REFERENCES orders(tenant_id, id) ON DELETE CASCADE
+);
+alter table order_notes enable row level security;
+alter table order_notes force row level security;
+create policy tenant on order_notes to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on order_notes to guildhall_app;
+comment on table order_notes is 'commerce/orders: what members write about an order for each other';
 
 create table order_payments (
 	tenant_id uuid not null,
@@ -1647,12 +1668,12 @@ create table order_payments (
 	amount bigint not null,
 	reference text not null,
 	reason text not null default ''::text,
-	lines jsonb,
+	refund_id uuid,
 	created_by_kind text not null,
 	created_by_id uuid,
 	created_at timestamp with time zone not null default now(),
 	constraint order_payments_pkey PRIMARY KEY (tenant_id, order_id, id),
-	constraint order_payment_recorded UNIQUE (tenant_id, provider, reference, kind),
+	constraint order_payment_recorded UNIQUE (tenant_id, order_id, provider, reference, kind),
 	constraint order_payment_amount CHECK (amount >= 0),
 	constraint order_payment_kind CHECK (kind = ANY (ARRAY['authorized'::text, 'captured'::text, 'refunded'::text, 'voided'::text, 'failed'::text, 'disputed'::text, 'dispute_won'::text])),
 	constraint order_payment_reference CHECK (length(reference) >= 1 AND length(reference) <= 200),
@@ -1664,16 +1685,46 @@ create policy tenant on order_payments to guildhall_app using (tenant_id = (( SE
 grant insert, select on order_payments to guildhall_app;
 comment on table order_payments is 'commerce/orders: the ledger of money; rows are only added, and once for each fact that a provider tells';
 
+create table order_refunds (
+	tenant_id uuid not null,
+	order_id uuid not null,
+	id uuid not null,
+	provider text not null,
+	status text not null,
+	amount bigint not null,
+	reason text not null default ''::text,
+	restock boolean not null default false,
+	lines jsonb not null default '[]'::jsonb,
+	created_by_kind text not null,
+	created_by_id uuid,
+	created_at timestamp with time zone not null default now(),
+	settled_at timestamp with time zone,
+	constraint order_refunds_pkey PRIMARY KEY (tenant_id, order_id, id),
+	constraint order_refund_amount CHECK (amount >= 1),
+	constraint order_refund_reason_length CHECK (length(reason) <= 1000),
+	constraint order_refund_status CHECK (status = ANY (ARRAY['pending'::text, 'succeeded'::text, 'failed'::text])),
+	constraint order_refund_order_unknown FOREIGN KEY (tenant_id, order_id) REFERENCES orders(tenant_id, id) ON DELETE CASCADE
+);
+alter table order_refunds enable row level security;
+alter table order_refunds force row level security;
+create policy tenant on order_refunds to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on order_refunds to guildhall_app;
+comment on table order_refunds is 'commerce/orders: refunds as somebody asked for them; a pending one is at the provider';
+
 create table orders (
 	tenant_id uuid not null,
 	id uuid not null,
-	number bigint not null,
+	number bigint,
 	cart_id uuid,
 	customer_id uuid,
 	status text not null,
 	payment_status text not null default 'unpaid'::text,
 	fulfilment_status text not null default 'unfulfilled'::text,
 	payment_provider text not null,
+	attempt integer not null default 0,
+	attempt_state text not null default 'none'::text,
+	attempt_reference text,
+	attempt_until timestamp with time zone,
 	email text not null,
 	email_key text not null,
 	locale text not null default 'en'::text,
@@ -1689,11 +1740,13 @@ create table orders (
 	subtotal bigint not null,
 	discount bigint not null,
 	shipping bigint not null,
+	shipping_tax bigint not null default 0,
 	tax bigint not null,
 	total bigint not null,
 	authorized bigint not null default 0,
 	captured bigint not null default 0,
 	refunded bigint not null default 0,
+	refunding bigint not null default 0,
 	tags text[] not null default '{}'::text[],
 	note text not null default ''::text,
 	cancel_reason text,
@@ -1707,12 +1760,14 @@ create table orders (
 	constraint orders_pkey PRIMARY KEY (tenant_id, id),
 	constraint order_cart_taken UNIQUE (tenant_id, cart_id),
 	constraint order_number_taken UNIQUE (tenant_id, number),
-	constraint order_amounts CHECK (subtotal >= 0 AND discount >= 0 AND shipping >= 0 AND tax >= 0 AND total >= 0),
-	constraint order_captured_limit CHECK (captured >= 0 AND authorized >= 0 AND refunded >= 0),
+	constraint order_amounts CHECK (subtotal >= 0 AND discount >= 0 AND shipping >= 0 AND shipping_tax >= 0 AND tax >= shipping_tax AND total >= 0),
+	constraint order_attempt_state CHECK (attempt_state = ANY (ARRAY['none'::text, 'started'::text, 'waiting'::text, 'declined'::text, 'undo'::text, 'settled'::text])),
+	constraint order_cancel_reason_length CHECK (length(cancel_reason) <= 1000),
+	constraint order_captured_limit CHECK (captured >= 0 AND authorized >= 0 AND refunded >= 0 AND refunding >= 0),
 	constraint order_fulfilment_status CHECK (fulfilment_status = ANY (ARRAY['unfulfilled'::text, 'partially_fulfilled'::text, 'fulfilled'::text, 'delivered'::text, 'not_required'::text])),
 	constraint order_note_length CHECK (length(note) <= 2000),
 	constraint order_payment_status CHECK (payment_status = ANY (ARRAY['unpaid'::text, 'authorized'::text, 'partially_paid'::text, 'paid'::text, 'partially_refunded'::text, 'refunded'::text, 'voided'::text])),
-	constraint order_placed_once CHECK (placed_at IS NOT NULL OR (status = ANY (ARRAY['draft'::text, 'cancelled'::text]))),
+	constraint order_placed_once CHECK (placed_at IS NOT NULL AND number IS NOT NULL OR (status = ANY (ARRAY['draft'::text, 'cancelled'::text]))),
 	constraint order_status CHECK (status = ANY (ARRAY['draft'::text, 'placed'::text, 'completed'::text, 'cancelled'::text])),
 	constraint order_tags_count CHECK (cardinality(tags) <= 50),
 	constraint order_total_sum CHECK (total = (subtotal - discount + shipping +
@@ -1720,7 +1775,7 @@ CASE
     WHEN prices_include_tax THEN 0::bigint
     ELSE tax
 END)),
-	constraint refund_exceeds_captured CHECK (refunded <= captured),
+	constraint refund_exceeds_captured CHECK ((refunded + refunding) <= captured),
 	constraint order_customer_unknown FOREIGN KEY (tenant_id, customer_id) REFERENCES customers(tenant_id, id),
 	constraint order_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
 );

@@ -12,6 +12,7 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/orders"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/config"
 	"github.com/guildhall-dev/guildhall/internal/mail"
@@ -54,6 +55,7 @@ type options struct {
 	maxConns     int
 	restart      plugins.Restart
 	drain        time.Duration // of plugins
+	providers    []orders.Provider
 }
 
 // newApp opens the pools and puts the features together; it starts nothing.
@@ -90,7 +92,7 @@ func newApp(ctx context.Context, cfg config.Config, d *database, r role, log *sl
 		return nil, fmt.Errorf("find this program, which starts plugins: %w", err)
 	}
 	caller := outbound.New(outbound.Options{Allow: allow, UserAgent: "Guildhall/" + version})
-	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays(), Confine: confine, FirstPluginUID: cfg.FirstPluginUID(), Restart: o.restart, Drain: o.drain}, o); err != nil {
+	if err := a.assemble(deps{DB: a.db, Queue: a.queue, Keys: keys, Mail: sender, Outbound: caller, PublicURL: cfg.PublicURL, Log: log, WebhookRetentionDays: cfg.WebhookRetentionDays(), Confine: confine, FirstPluginUID: cfg.FirstPluginUID(), Restart: o.restart, Drain: o.drain, Providers: o.providers}, o); err != nil {
 		return nil, err
 	}
 	if r.work {

@@ -9,6 +9,8 @@ import (
 	"github.com/guildhall-dev/guildhall/commerce/catalog"
 	"github.com/guildhall-dev/guildhall/commerce/customers"
 	"github.com/guildhall-dev/guildhall/commerce/inventory"
+	"github.com/guildhall-dev/guildhall/commerce/carts"
+	"github.com/guildhall-dev/guildhall/commerce/orders"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
@@ -40,6 +42,8 @@ type deps struct {
 	Outbound  *outbound.Client
 	PublicURL string
 	Log       *slog.Logger
+
+	Providers []orders.Provider // of payments, beside manual
 
 	WebhookRetentionDays int
 
@@ -97,6 +101,12 @@ func newFeatures(d deps) (f features, err error) {
 	}
 	f.shoppers = shops.Identify
 	stock := inventory.New()
+	products := catalog.New(catalog.Deps{Queue: d.Queue})
+	baskets := carts.New(carts.Deps{Catalog: products})
+	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Stock: stock, Carts: baskets, Providers: d.Providers})
+	if err != nil {
+		return f, err
+	}
 	f.modules = []module.Module{
 		f.identity.Module(),
 		f.organizations.Module(),
@@ -112,6 +122,9 @@ func newFeatures(d deps) (f features, err error) {
 		shops.Module(),
 		catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock}).Module(),
 		stock.Module(),
+		products.Module(),
+		baskets.Module(),
+		sales.Module(),
 	}
 	return f, nil
 }

@@ -50,6 +50,7 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["inbound_message"] = sendStandard(w, source, "seed", `{"type": "order.paid"}`).want(201).str("id")
 	s.ids["plugin_installation"] = w.installProbe(owner, nil)
 	s.seedShop()
+	s.seedOrders()
 	w.settle()
 	s.ids["event"] = owner.get("/v1/events").want(200).str("data.0.id")
 	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")
@@ -104,6 +105,24 @@ func seedStock(w *world, c *client, variant string) map[string]string {
 	w.sql(`insert into orders (tenant_id, id, number, status, placed_at, payment_provider, email, email_key, currency, subtotal, discount, shipping, tax, total)
 		values ($1, $2, 1, 'placed', now(), 'manual', 'a@example.test', 'a@example.test', 'EUR', 0, 0, 0, 0, 0)`, c.org, order)
 	return map[string]string{"stock_location": location, "order": order}
+// seedTrade makes a variant in stock.
+func seedTrade(w *world, c *client, name string) map[string]string {
+	product := c.post("/v1/products", m{"name": "Mug " + name, "status": "active", "price": m{"amount": 1000, "currency": "EUR"}}).want(201)
+	variant := product.str("variants.0.id")
+	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 50, "reason": "received"}).want(201).str("location_id")
+	return map[string]string{"product": product.str("id"), "variant": variant, "stock_location": location}
+}
+
+// seedOrders makes a cart and an order of the customer, with a parcel.
+func (s *seeded) seedOrders() {
+	cart := s.customer.cart(s.ids["variant"], 1)
+	s.owned["cart"], s.owned["cart_line"] = cart.str("id"), cart.str("lines.0.id")
+	order := s.customer.completed(s.customer.cart(s.ids["variant"], 2).str("id")).want(201)
+	s.owned["order"] = order.str("order.id")
+	s.ids["order_line"] = order.str("order.lines.0.id")
+	s.ids["fulfilment"] = s.owner.post("/v1/orders/"+s.owned["order"]+"/fulfilments", m{}).want(201).str("id")
+	s.ids["shipping_method"] = id.New().String() // there is nothing yet that makes one
+	maps.Copy(s.ids, s.owned)
 }
 
 // seedPrivate makes the same in a project that only its owner sees.

@@ -13,6 +13,10 @@ import (
 // units. A line of 9,999 of them still fits an int64 with room to spare.
 const Max = 1_000_000_000_000
 
+// MaxTotal is the largest amount of a whole cart or order, in minor units. With
+// any tax on it, it is still a number that JSON carries exactly everywhere.
+const MaxTotal = 1_000_000_000_000_000
+
 // Money is an amount in minor units: {1999, "EUR"} is 19.99 euros, {1999, "JPY"}
 // is 1,999 yen, {1999, "KWD"} is 1.999 dinars.
 type Money struct {
@@ -21,7 +25,7 @@ type Money struct {
 }
 
 // Known reports whether the code is a currency of ISO 4217.
-func Known(code string) bool { return currency.IsValid(code) }
+func Known(code string) bool { return code != "" && currency.IsValid(code) }
 
 // Digits returns how many digits of a currency stand behind the point: 2 for
 // EUR, 0 for JPY, 3 for KWD. Unknown codes have 2.

@@ -11,9 +11,12 @@ import (
 // also names the subjects whose events go with a permission that is not named
 // after them.
 var also = map[string][]string{
+	"inventory.read":    {"stock", "stock_location", "stock_movement"},
 	"members.manage":    {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
 	"tasks.read":        {"label"},
+	"orders.read":       {"fulfilment"},
 	"plugins.read":      {"plugin_installation"},
+	"products.read":     {"category", "price_list", "collection"},
 	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
 	"storefront.manage": {"storefront_key"},
 	"products.read":     {"category", "price_list", "collection"},
