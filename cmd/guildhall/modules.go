@@ -6,10 +6,10 @@ import (
 
 	"github.com/guildhall-dev/guildhall/api"
 	"github.com/guildhall-dev/guildhall/authz"
+	"github.com/guildhall-dev/guildhall/commerce/carts"
 	"github.com/guildhall-dev/guildhall/commerce/catalog"
 	"github.com/guildhall-dev/guildhall/commerce/customers"
 	"github.com/guildhall-dev/guildhall/commerce/inventory"
-	"github.com/guildhall-dev/guildhall/commerce/carts"
 	"github.com/guildhall-dev/guildhall/commerce/orders"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
@@ -101,7 +101,7 @@ func newFeatures(d deps) (f features, err error) {
 	}
 	f.shoppers = shops.Identify
 	stock := inventory.New()
-	products := catalog.New(catalog.Deps{Queue: d.Queue})
+	products := catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock})
 	baskets := carts.New(carts.Deps{Catalog: products})
 	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Stock: stock, Carts: baskets, Providers: d.Providers})
 	if err != nil {
@@ -120,9 +120,8 @@ func newFeatures(d deps) (f features, err error) {
 		received.Module(),
 		f.integrations.Module(),
 		shops.Module(),
-		catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock}).Module(),
-		stock.Module(),
 		products.Module(),
+		stock.Module(),
 		baskets.Module(),
 		sales.Module(),
 	}

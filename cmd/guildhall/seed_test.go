@@ -38,9 +38,7 @@ func seedOrganization(w *world, name string) seeded {
 	for kind, v := range seedCatalog(owner) {
 		s.ids[kind] = v
 	}
-	for kind, v := range seedStock(w, owner, s.ids["variant"]) {
-		s.ids[kind] = v
-	}
+	s.ids["stock_location"] = seedStock(owner, s.ids["variant"])
 	s.ids["product_import"] = strings.TrimPrefix(owner.post("/v1/products/imports", "name,price\nMug,9.90\n").want(202).str("result_url"), "/v1/product-imports/")
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
@@ -98,19 +96,9 @@ func seedCatalog(c *client) map[string]string {
 	return map[string]string{"category": category, "product": product.str("id"), "variant": product.str("variants.0.id"), "price_list": list, "collection": collection}
 }
 
-// seedStock puts a variant into stock, and an order into the database.
-func seedStock(w *world, c *client, variant string) map[string]string {
-	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 5, "reason": "received"}).want(201).str("location_id")
-	order := id.New().String()
-	w.sql(`insert into orders (tenant_id, id, number, status, placed_at, payment_provider, email, email_key, currency, subtotal, discount, shipping, tax, total)
-		values ($1, $2, 1, 'placed', now(), 'manual', 'a@example.test', 'a@example.test', 'EUR', 0, 0, 0, 0, 0)`, c.org, order)
-	return map[string]string{"stock_location": location, "order": order}
-// seedTrade makes a variant in stock.
-func seedTrade(w *world, c *client, name string) map[string]string {
-	product := c.post("/v1/products", m{"name": "Mug " + name, "status": "active", "price": m{"amount": 1000, "currency": "EUR"}}).want(201)
-	variant := product.str("variants.0.id")
-	location := c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 50, "reason": "received"}).want(201).str("location_id")
-	return map[string]string{"product": product.str("id"), "variant": variant, "stock_location": location}
+// seedStock puts a variant into stock.
+func seedStock(c *client, variant string) string {
+	return c.post("/v1/stock-movements", m{"variant_id": variant, "quantity": 50, "reason": "received"}).want(201).str("location_id")
 }
 
 // seedOrders makes a cart and an order of the customer, with a parcel.

@@ -11,7 +11,6 @@ import (
 // also names the subjects whose events go with a permission that is not named
 // after them.
 var also = map[string][]string{
-	"inventory.read":    {"stock", "stock_location", "stock_movement"},
 	"members.manage":    {"invitation"}, // as GET /v1/invitations: it holds addresses of strangers
 	"tasks.read":        {"label"},
 	"orders.read":       {"fulfilment"},
@@ -19,7 +18,6 @@ var also = map[string][]string{
 	"products.read":     {"category", "price_list", "collection"},
 	"webhooks.read":     {"webhook_endpoint", "webhook_key"},
 	"storefront.manage": {"storefront_key"},
-	"products.read":     {"category", "price_list", "collection"},
 	"inventory.read":    {"stock", "stock_location", "stock_movement"},
 }
 
