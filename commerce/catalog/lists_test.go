@@ -30,6 +30,33 @@ func (s *shop) stock(products int) {
 	s.must(manyLevels, s.org)
 }
 
+// TestListedPricesGoByTheKeys asks for what a shop sells where all of it stands
+// in lists and the planner does not know yet how much that is.
+func TestListedPricesGoByTheKeys(t *testing.T) {
+	t.Parallel()
+	const products = 500
+	s := newShop(t)
+	s.stock(products)
+	s.must(`insert into price_lists (tenant_id, id, name, currency) values ($1, gen_random_uuid(), 'L', 'EUR'), ($1, gen_random_uuid(), 'M', 'USD')`, s.org)
+	s.must(`insert into price_list_prices (tenant_id, variant_id, price_list_id, amount)
+select v.tenant_id, v.id, l.id, 7 from product_variants v join price_lists l on l.tenant_id = v.tenant_id where v.tenant_id = $1`, s.org)
+	for _, planner := range []string{"without figures", "with figures"} {
+		if planner == "with figures" {
+			s.analyze()
+		}
+		o, err := offersOf(s.scope, "USD", Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := sortKeyOf("-created_at")
+		for what, sql := range map[string]string{"page": o.page(o.chosen(key, 51, 0), key), "facets": o.facets([]string{"price"})} {
+			if pages := s.pages(sql, o.args...); pages > 40*products {
+				t.Errorf("%s: the %s looks at %d pages for %d products", planner, what, pages, products)
+			}
+		}
+	}
+}
+
 // TestListsDoNotGrowWithOthers counts the pages of the database that lists of a
 // small shop look at, alone and beside a large one, and those of the large one's
 // page against its size.

@@ -101,11 +101,14 @@ type offered struct {
 	group string // expression of the shopper's group
 }
 
-const offerFrom = ` from products p left join repriced r on r.product_id = p.id where `
+const offerFrom = ` from products p where `
 
 // offersOf begins a selection by a filter, for a shopper of the scope in the
-// currency, "" for that of each product. Few variants stand in lists that apply;
-// the prices of their products are computed first, all others have their own.
+// currency, "" for that of each product. The prices of products that stand in
+// lists are computed first, by keys alone; all others have their own. They are
+// handed on as one object: joined, they cost a walk through all of them for each
+// product, where the planner takes them for few. "offset 0" and the missing deleted_at keep
+// it from other indexes than the key before it knows the tables.
 func offersOf(scope tenant.Scope, currency string, f Filter) (offered, error) {
 	var o offered
 	o.org = o.arg(scope.Organization) + "::uuid"
@@ -118,17 +121,16 @@ func offersOf(scope tenant.Scope, currency string, f Filter) (offered, error) {
 	}
 	o.with = `lists as materialized (
 	select l.id, l.currency, l.priority from price_lists l where l.tenant_id = ` + o.org + ` and ` + appliesGroup + o.group + `)
-), best as materialized (
-	select distinct on (v.id) v.id, v.product_id, e.amount from lists l
-	join price_list_prices e on e.tenant_id = ` + o.org + ` and e.price_list_id = l.id and e.min_quantity = 1
-	join product_variants v on v.tenant_id = e.tenant_id and v.id = e.variant_id and v.deleted_at is null
-	where l.currency = ` + o.codeOf("v") + ` order by v.id, l.priority desc, e.amount
 ), repriced as materialized (
-	select v.product_id, min(coalesce(b.amount, case when v.currency = ` + o.codeOf("v") + ` then v.price end)) as amount
-	from product_variants v left join best b on b.id = v.id
-	where v.tenant_id = ` + o.org + ` and v.deleted_at is null and v.product_id in (select b.product_id from best b) group by v.product_id
+	select coalesce(jsonb_object_agg(listed.product_id::text, least.amount), '{}') as amounts
+	from (select distinct v.product_id from lists l
+		cross join lateral (select e.variant_id from price_list_prices e where e.tenant_id = ` + o.org + ` and e.price_list_id = l.id and e.min_quantity = 1 offset 0) e
+		cross join lateral (select v.product_id, v.currency from product_variants v where v.tenant_id = ` + o.org + ` and v.id = e.variant_id offset 0) v
+		where l.currency = ` + o.codeOf("v") + `) listed
+	cross join lateral (select min(` + o.priceOf() + `) as amount from product_variants v` + o.listed() + `
+		where v.tenant_id = ` + o.org + ` and v.product_id = listed.product_id and v.deleted_at is null) least
 )`
-	o.price = `coalesce(r.amount, case when p.currency = ` + o.codeOf("p") + ` then p.price_from end)`
+	o.price = `coalesce(((select r.amounts from repriced r) ->> p.id::text)::bigint, case when p.currency = ` + o.codeOf("p") + ` then p.price_from end)`
 	s, err := productsOf(scope.Organization, f, o.price, o.selection)
 	if err != nil {
 		return o, err
@@ -149,10 +151,22 @@ func (o offered) codeOf(row string) string {
 	return row + ".currency"
 }
 
+// listed adds to the variant v the price b of the list that counts.
+func (o offered) listed() string {
+	return ` left join lateral (select e.amount from price_list_prices e join lists l on l.id = e.price_list_id
+		where e.tenant_id = v.tenant_id and e.variant_id = v.id and e.min_quantity = 1 and l.currency = ` + o.codeOf("v") + `
+		order by l.priority desc, e.amount limit 1) b on true `
+}
+
+// priceOf is the price of the variant v with what listed adds.
+func (o offered) priceOf() string {
+	return `coalesce(b.amount, case when v.currency = ` + o.codeOf("v") + ` then v.price end)`
+}
+
 // page reads the products that are chosen, as cte chosen (tenant_id, id, price),
 // at the shopper's prices.
 func (o offered) page(chosen string, key sortKey) string {
-	price := `coalesce(b.amount, case when v.currency = ` + o.codeOf("v") + ` then v.price end)`
+	price := o.priceOf()
 	amount := func(expr string) string {
 		return `json_build_object('amount', ` + expr + `, 'currency', ` + o.codeOf("v") + `)`
 	}
@@ -168,7 +182,7 @@ cross join lateral (
 		'options', v.options, 'in_stock', not v.track_stock or coalesce(s.buyable, false), 'stock_quantity', coalesce(s.stock, 0), 'weight_grams', v.weight_grams,
 		'image_url', v.image_url, 'requires_shipping', v.requires_shipping) order by v.position, v.id), '[]') as variants,
 		coalesce(sum(s.stock), 0)::bigint as stock_quantity, coalesce(bool_or(not v.track_stock or s.buyable), false) as in_stock
-	from product_variants v left join best b on b.id = v.id
+	from product_variants v` + o.listed() + `
 	left join lateral (select greatest(sum(l.available), 0)::bigint as stock, bool_or(l.available + l.backorder_limit > 0) as buyable
 		from stock_levels l where l.tenant_id = v.tenant_id and l.variant_id = v.id) s on true
 	where v.tenant_id = p.tenant_id and v.product_id = p.id and v.deleted_at is null and ` + price + ` is not null
