@@ -1989,7 +1989,6 @@ comment on table price_lists is 'commerce/catalog: other prices: in another curr
 create table product_imports (
 	tenant_id uuid not null,
 	id uuid not null,
-	operation_id uuid not null,
 	dry_run boolean not null,
 	source text,
 	total integer not null,
