@@ -49,7 +49,13 @@ func (f *Feature) Reserve(ctx context.Context, tx *tenant.Tx, order id.ID, wants
 			continue
 		case len(t.Short) > 0:
 			return insufficient(t.Short)
-		case t.Untracked == len(wants):
+		}
+		if t.Expired {
+			if _, err := tenant.Exec(ctx, tx, forget, org, order); err != nil {
+				return err
+			}
+		}
+		if t.Untracked == len(wants) {
 			return nil
 		}
 		rows, err := tenant.List[taken](ctx, tx, reserve, org, variants, quantities, order, until)

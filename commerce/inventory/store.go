@@ -67,6 +67,7 @@ const (
 	// for the same order.
 	lookAhead = `select pg_advisory_xact_lock(hashtextextended('reservations of ' || $4::uuid, 7301)) is not null as alone,
 		exists (select from stock_reservations r where r.tenant_id = $1 and r.order_id = $4 and r.quantity > 0) as already,
+		exists (select from stock_reservations r where r.tenant_id = $1 and r.order_id = $4 and r.quantity = 0) as expired,
 		(select count(*) from product_variants v where v.tenant_id = $1 and v.id = any($2::uuid[]) and not v.track_stock) as untracked,
 		coalesce((select jsonb_agg(jsonb_build_object('variant_id', x.variant_id, 'requested', x.quantity, 'available', x.free) order by x.variant_id) from (
 			select w.variant_id, w.quantity, coalesce(sum(greatest(0, l.on_hand + l.backorder_limit + l.shortfall - l.reserved)), 0) as free
@@ -81,7 +82,7 @@ const (
 	// under the lock, and takes all or nothing: for each variant the best
 	// location that has the whole quantity, else the best ones after each other.
 	// It checks for a reservation of the order itself, because lookAhead may
-	// have waited for the one that made it, and forgets what expired.
+	// have waited for the one that made it.
 	reserve = `with wanted as (
 		select w.variant_id, w.quantity from unnest($2::uuid[], $3::int[]) as w (variant_id, quantity)
 		join product_variants v on v.tenant_id = $1 and v.id = w.variant_id and v.track_stock
@@ -111,15 +112,14 @@ const (
 	), noted as (
 		insert into stock_reservations (tenant_id, order_id, variant_id, location_id, quantity, expires_at)
 		select $1, $4, t.variant_id, t.location_id, t.quantity, $5::timestamptz from taken t
-		on conflict (tenant_id, order_id, variant_id, location_id) do update
-			set quantity = excluded.quantity, expires_at = excluded.expires_at, created_at = now()
-	), forgotten as (
-		delete from stock_reservations r where r.tenant_id = $1 and r.order_id = $4 and r.quantity = 0 and exists (select from taken)
-		and not exists (select from taken t where t.variant_id = r.variant_id and t.location_id = r.location_id)
 	)
 	select l.variant_id, v.product_id, l.location_id, l.on_hand, l.reserved, l.available, l.backorder_limit, l.shortfall,
 		l.low_stock_threshold, l.version, l.updated_at, l.quantity
 	from taken l join product_variants v on v.tenant_id = $1 and v.id = l.variant_id order by l.variant_id, l.location_id`
+
+	// forget comes before any level is locked: the sweeper may hold these rows,
+	// and waits for levels then.
+	forget = `delete from stock_reservations r where r.tenant_id = $1 and r.order_id = $2 and r.quantity = 0`
 
 	heldReservations = `select r.order_id, r.variant_id, r.location_id, r.quantity from stock_reservations r
 		where r.tenant_id = $1 and r.order_id = $2 order by r.variant_id, r.location_id for update`
@@ -162,6 +162,7 @@ const (
 type turn struct {
 	Alone     bool                `db:"alone"`
 	Already   bool                `db:"already"`
+	Expired   bool                `db:"expired"`
 	Untracked int                 `db:"untracked"`
 	Short     []commerce.Shortage `db:"short"`
 }
