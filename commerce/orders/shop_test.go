@@ -2,18 +2,15 @@ package orders
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/guildhall-dev/guildhall/commerce"
 	"github.com/guildhall-dev/guildhall/commerce/carts"
-	"github.com/guildhall-dev/guildhall/event"
+	"github.com/guildhall-dev/guildhall/commerce/catalog"
+	"github.com/guildhall-dev/guildhall/commerce/inventory"
 	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/mail"
@@ -62,14 +59,14 @@ func newShop(t testing.TB) *shop {
 	data := tenanttest.New(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	s := &shop{t: t, org: id.New(), location: id.New(), bank: newBank(), letters: &outbox{}}
-	s.carts = carts.New(carts.Deps{Catalog: catalogue{}})
+	s.carts = carts.New(carts.Deps{Catalog: catalog.New(catalog.Deps{})})
 	for range 2 {
 		db := data.Open(t)
 		queue, err := jobs.NewQueue(db, log)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := New(Deps{DB: db, Queue: queue, Mail: s.letters, Log: log, Stock: stock{}, Carts: s.carts, Providers: []Provider{s.bank}})
+		f, err := New(Deps{DB: db, Queue: queue, Mail: s.letters, Log: log, Stock: inventory.New(), Carts: s.carts, Providers: []Provider{s.bank}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -237,97 +234,5 @@ func (o *outbox) Send(_ context.Context, m mail.Message) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sent = append(o.sent, m)
-	return nil
-}
-
-// catalogue sells every active variant at its own price.
-type catalogue struct{}
-
-const selectItem = `select v.id as variant_id, v.product_id, p.category_id, v.sku, p.name as title, '' as variant_title, v.image_url, v.price as unit_price, v.cost,
-	v.weight_grams, p.tax_class, v.requires_shipping, v.track_stock
-	from product_variants v join products p on p.tenant_id = v.tenant_id and p.id = v.product_id where v.id = $1 and p.status = 'active'`
-
-func (catalogue) Items(ctx context.Context, q tenant.Querier, _, _ string, wants []commerce.Demand) (out []commerce.Item, err error) {
-	for _, w := range wants {
-		rows, err := tenant.List[commerce.Item](ctx, q, selectItem, w.VariantID)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, rows...)
-	}
-	return out, nil
-}
-
-// stock keeps what is in the one location, by conditional updates and nothing
-// else.
-type stock struct{}
-
-const (
-	stockReserve = `with l as (
-		update stock_levels set reserved = reserved + $4 where tenant_id = $1 and variant_id = $3 and reserved + $4 <= on_hand returning tenant_id, location_id
-	)
-	insert into stock_reservations (tenant_id, order_id, variant_id, location_id, quantity, expires_at) select l.tenant_id, $2, $3, l.location_id, $4, $5 from l`
-	stockConfirm = `update stock_reservations set expires_at = null where tenant_id = $1 and order_id = $2`
-	stockRelease = `with r as (delete from stock_reservations where tenant_id = $1 and order_id = $2 returning variant_id, location_id, quantity)
-	update stock_levels l set reserved = l.reserved - r.quantity from r where l.tenant_id = $1 and l.variant_id = r.variant_id and l.location_id = r.location_id`
-	stockLock = `select variant_id from stock_levels where tenant_id = $1 and variant_id in (select variant_id from stock_reservations where tenant_id = $1 and order_id = $2)
-		order by variant_id for no key update`
-	stockShip = `with r as (
-		update stock_reservations set quantity = quantity - $4 where tenant_id = $1 and order_id = $2 and variant_id = $3 and quantity > $4 returning 1
-	), d as (
-		delete from stock_reservations where tenant_id = $1 and order_id = $2 and variant_id = $3 and quantity = $4 returning 1
-	)
-	update stock_levels set reserved = reserved - $4, on_hand = on_hand - $4 where tenant_id = $1 and variant_id = $3 and exists (select from r union all select from d)`
-	stockBack = `update stock_levels set on_hand = on_hand + $3 where tenant_id = $1 and variant_id = $2`
-)
-
-func (stock) Told() []*event.Type { return nil }
-
-func (stock) Reserve(ctx context.Context, tx *tenant.Tx, order id.ID, wants []commerce.Demand, until *time.Time) error {
-	wants = slices.Clone(wants)
-	slices.SortFunc(wants, func(a, b commerce.Demand) int { return slices.Compare(a.VariantID[:], b.VariantID[:]) })
-	for _, w := range wants {
-		n, err := tenant.Exec(ctx, tx, stockReserve, tx.Scope().Organization, order, w.VariantID, w.Quantity, until)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return fault.Conflictf("insufficient_stock", "Not so many.").With("lines", []commerce.Shortage{{VariantID: w.VariantID, Requested: w.Quantity}})
-		}
-	}
-	return nil
-}
-
-func (stock) Confirm(ctx context.Context, tx *tenant.Tx, order id.ID) error {
-	_, err := tenant.Exec(ctx, tx, stockConfirm, tx.Scope().Organization, order)
-	return err
-}
-
-func (stock) Release(ctx context.Context, tx *tenant.Tx, order id.ID, wants []commerce.Demand) error {
-	if wants != nil {
-		return errors.New("not all of it")
-	}
-	if _, err := tenant.Values[id.ID](ctx, tx, stockLock, tx.Scope().Organization, order); err != nil {
-		return err
-	}
-	_, err := tenant.Exec(ctx, tx, stockRelease, tx.Scope().Organization, order)
-	return err
-}
-
-func (stock) Ship(ctx context.Context, tx *tenant.Tx, order, _ id.ID, wants []commerce.Demand) error {
-	for _, w := range wants {
-		if n, err := tenant.Exec(ctx, tx, stockShip, tx.Scope().Organization, order, w.VariantID, w.Quantity); err != nil || n != 1 {
-			return errors.Join(err, fmt.Errorf("%d levels", n))
-		}
-	}
-	return nil
-}
-
-func (stock) Restock(ctx context.Context, tx *tenant.Tx, _, _ id.ID, wants []commerce.Demand) error {
-	for _, w := range wants {
-		if _, err := tenant.Exec(ctx, tx, stockBack, tx.Scope().Organization, w.VariantID, w.Quantity); err != nil {
-			return err
-		}
-	}
 	return nil
 }
