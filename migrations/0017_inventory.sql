@@ -74,6 +74,7 @@ create index stock_movements_reference on stock_movements (tenant_id, reference_
 comment on table stock_movements is 'commerce/inventory: the ledger of what was in stock; rows are only added';
 select protect_tenant_table('stock_movements');
 revoke update, delete on stock_movements from guildhall_app;
+grant delete on stock_movements to guildhall_worker; -- with the organisation, see purge_organization
 
 create table stock_reservations (
 	tenant_id uuid not null,

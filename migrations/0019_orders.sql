@@ -198,6 +198,7 @@ create table order_payments (
 comment on table order_payments is 'commerce/orders: the ledger of money; rows are only added, and once for each fact that a provider tells';
 select protect_tenant_table('order_payments');
 revoke update, delete on order_payments from guildhall_app;
+grant delete on order_payments to guildhall_worker; -- with the organisation, see purge_organization
 
 -- What was promised to be given back; the money itself is in order_payments.
 create table order_refunds (
