@@ -43,7 +43,7 @@ SOAK := Plugin|Webhook|Conformance|HostileAddresses|Kill|Race|Matrix|Hostile|Ide
 
 soak: node_modules/.done bin/.python ## the same tests at big counts; writes docs/reliability.md
 	@mkdir -p bin
-	set -o pipefail; GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run '$(SOAK)' ./cmd/guildhall ./platform/identity ./platform/webhooks | tee bin/soak.log | grep -E '^(---|ok|FAIL)|PROVED'
+	set -o pipefail; GUILDHALL_SOAK=1 $(GO) run ./internal/runtests -- $(GO) test -count=1 -timeout 120m -v -run '$(SOAK)' ./cmd/guildhall ./platform/identity ./platform/webhooks ./commerce/inventory ./commerce/orders | tee bin/soak.log | grep -E '^(---|ok|FAIL)|PROVED'
 	@{ sed '/^| test |/,$$d' docs/reliability.md; echo '| test | what it showed |'; echo '|---|---|'; \
 	  sed -n 's/.*PROVED \([^ ]*\) | /| `\1` | /p' bin/soak.log | sed 's/$$/ |/' | sort; } > bin/reliability.md && mv bin/reliability.md docs/reliability.md
 

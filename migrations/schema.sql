@@ -1683,6 +1683,7 @@ alter table order_payments enable row level security;
 alter table order_payments force row level security;
 create policy tenant on order_payments to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant insert, select on order_payments to guildhall_app;
+grant delete on order_payments to guildhall_worker;
 comment on table order_payments is 'commerce/orders: the ledger of money; rows are only added, and once for each fact that a provider tells';
 
 create table order_refunds (
@@ -2408,6 +2409,7 @@ alter table stock_movements enable row level security;
 alter table stock_movements force row level security;
 create policy tenant on stock_movements to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
 grant insert, select on stock_movements to guildhall_app;
+grant delete on stock_movements to guildhall_worker;
 comment on table stock_movements is 'commerce/inventory: the ledger of what was in stock; rows are only added';
 
 create table stock_reservations (
