@@ -11,6 +11,8 @@ import (
 	"github.com/guildhall-dev/guildhall/commerce/customers"
 	"github.com/guildhall-dev/guildhall/commerce/inventory"
 	"github.com/guildhall-dev/guildhall/commerce/orders"
+	"github.com/guildhall-dev/guildhall/commerce/shipping"
+	"github.com/guildhall-dev/guildhall/commerce/taxes"
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/mail"
 	"github.com/guildhall-dev/guildhall/internal/outbound"
@@ -102,7 +104,8 @@ func newFeatures(d deps) (f features, err error) {
 	f.shoppers = shops.Identify
 	stock := inventory.New()
 	products := catalog.New(catalog.Deps{Queue: d.Queue, Stock: stock})
-	baskets := carts.New(carts.Deps{Catalog: products})
+	duties, ways := taxes.New(), shipping.New()
+	baskets := carts.New(carts.Deps{Catalog: products, Taxes: duties, Shipping: ways})
 	sales, err := orders.New(orders.Deps{DB: d.DB, Queue: d.Queue, Mail: d.Mail, Log: d.Log, Stock: stock, Carts: baskets, Providers: d.Providers})
 	if err != nil {
 		return f, err
@@ -122,6 +125,8 @@ func newFeatures(d deps) (f features, err error) {
 		shops.Module(),
 		products.Module(),
 		stock.Module(),
+		duties.Module(),
+		ways.Module(),
 		baskets.Module(),
 		sales.Module(),
 	}

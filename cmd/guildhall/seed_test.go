@@ -40,6 +40,7 @@ func seedOrganization(w *world, name string) seeded {
 	}
 	s.ids["stock_location"] = seedStock(owner, s.ids["variant"])
 	s.ids["product_import"] = strings.TrimPrefix(owner.post("/v1/products/imports", "name,price\nMug,9.90\n").want(202).str("result_url"), "/v1/product-imports/")
+	maps.Copy(s.ids, seedRates(owner))
 	s.ids["operation"] = owner.post("/v1/audit-log/integrity-checks", nil).want(202).str("id")
 	// Paused: its address is somebody's.
 	s.ids["webhook_endpoint"] = owner.post("/v1/webhook-endpoints", m{"url": "https://example.com/hooks/" + name, "enabled": false}).want(201).str("id")
@@ -54,6 +55,16 @@ func seedOrganization(w *world, name string) seeded {
 	s.ids["webhook_delivery"] = owner.get("/v1/webhook-endpoints/" + s.ids["webhook_endpoint"] + "/deliveries").want(200).str("data.0.id")
 	s.ids["state"] = "review"
 	return s
+}
+
+// seedRates makes what is added to prices, where nobody else sends anything.
+func seedRates(c *client) map[string]string {
+	zone := c.post("/v1/shipping-zones", m{"name": "Iceland", "countries": []string{"IS"}}).want(201).str("id")
+	return map[string]string{
+		"tax_rate":        c.post("/v1/tax-rates", m{"name": "VAT", "country": "IS", "rate": "24"}).want(201).str("id"),
+		"shipping_zone":   zone,
+		"shipping_method": c.post("/v1/shipping-zones/"+zone+"/methods", m{"name": "Standard", "kind": "flat", "currency": "ISK", "amount": 990}).want(201).str("id"),
+	}
 }
 
 // seedShop makes a shop with a customer. What a customer has and other customers

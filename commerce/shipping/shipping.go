@@ -196,15 +196,15 @@ func (m Method) check() error {
 }
 
 // price is what the method costs, and whether it is offered at all.
-func (m Method) price(subtotal int64, weightGrams int) (amount int64, offered bool) {
+func (m Method) price(subtotal, grams int64) (amount int64, offered bool) {
 	if m.MinSubtotal != nil && subtotal < *m.MinSubtotal || m.MaxSubtotal != nil && subtotal > *m.MaxSubtotal ||
-		m.MinWeightGrams != nil && weightGrams < *m.MinWeightGrams || m.MaxWeightGrams != nil && weightGrams > *m.MaxWeightGrams {
+		m.MinWeightGrams != nil && grams < int64(*m.MinWeightGrams) || m.MaxWeightGrams != nil && grams > int64(*m.MaxWeightGrams) {
 		return 0, false
 	}
 	amount, offered = m.Amount, m.Kind == flat
 	measure := subtotal
 	if m.Kind == byWeight {
-		measure = int64(weightGrams)
+		measure = grams
 	}
 	for _, b := range m.Bands {
 		if b.UpTo == nil || measure <= *b.UpTo {
@@ -229,22 +229,37 @@ const selectOffered = `select ` + methodCols + ` from shipping_methods m
 		order by cardinality(z.countries) > 0 desc, begins.length desc, cardinality(z.states) > 0 desc, z.id limit 1)
 	order by m.position, m.id`
 
-// Options returns the ways to send something to the address, priced for it, in
-// the order in which the buyer sees them; none without an address.
-func (f *Feature) Options(ctx context.Context, q tenant.Querier, to *commerce.Address, currency string, subtotal int64, weightGrams int) ([]commerce.ShippingOption, error) {
+// Options returns the ways to send the basket to its address, priced for what of
+// it is sent, in the order in which the buyer sees them; none without an address.
+func (f *Feature) Options(ctx context.Context, q tenant.Querier, b commerce.Basket) ([]commerce.ShippingOption, error) {
 	out := []commerce.ShippingOption{}
-	if to == nil {
+	if b.ShippingAddress == nil {
 		return out, nil
 	}
-	at := to.Region()
-	methods, err := tenant.List[Method](ctx, q, selectOffered, at.Country, at.State, at.PostalCode, currency)
+	at := b.ShippingAddress.Region()
+	methods, err := tenant.List[Method](ctx, q, selectOffered, at.Country, at.State, at.PostalCode, b.Currency)
 	if err != nil {
 		return nil, err
 	}
+	subtotal, grams := measures(b)
 	for _, m := range methods {
-		if amount, offered := m.price(subtotal, weightGrams); offered {
+		if amount, offered := m.price(subtotal, grams); offered {
 			out = append(out, commerce.ShippingOption{ID: m.ID, Name: m.Name, Amount: amount, TaxClass: m.TaxClass})
 		}
 	}
 	return out, nil
+}
+
+// measures are what a method goes by: what the lines cost before discounts, and
+// what those weigh that are sent.
+func measures(b commerce.Basket) (subtotal int64, grams int64) {
+	for _, l := range b.Lines {
+		if l.UnitPrice != nil {
+			subtotal += *l.UnitPrice * int64(l.Quantity)
+		}
+		if l.RequiresShipping {
+			grams += int64(l.WeightGrams) * int64(l.Quantity)
+		}
+	}
+	return subtotal, grams
 }

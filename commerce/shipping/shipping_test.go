@@ -22,7 +22,7 @@ func TestPriceOfAMethod(t *testing.T) {
 	for name, c := range map[string]struct {
 		m        Method
 		subtotal int64
-		grams    int
+		grams    int64
 		want     int64 // -1: not offered
 	}{
 		"flat":                  {Method{Kind: flat, Amount: 490}, 100, 1, 490},
@@ -47,6 +47,15 @@ func TestPriceOfAMethod(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
+	}
+}
+
+func TestMeasuresOfABasket(t *testing.T) {
+	t.Parallel()
+	mug, licence := commerce.Item{UnitPrice: to(1990), WeightGrams: 400, RequiresShipping: true}, commerce.Item{UnitPrice: to(5000), WeightGrams: 9}
+	b := commerce.Basket{Lines: []commerce.BasketLine{{Item: mug, Quantity: 3}, {Item: licence, Quantity: 1}, {Quantity: 7}}}
+	if subtotal, grams := measures(b); subtotal != 10970 || grams != 1200 {
+		t.Errorf("%d and %d grams", subtotal, grams)
 	}
 }
 
@@ -135,7 +144,7 @@ func TestMostSpecificZoneCounts(t *testing.T) {
 		"all the world":   {commerce.Address{Country: "JP"}, "EUR", "[World EUR 0]"},
 		"without methods": {commerce.Address{Country: "FR"}, "EUR", "[]"},
 	} {
-		options, err := f.Options(ctx, db.View(shop), &c.to, c.currency, 100, 100)
+		options, err := f.Options(ctx, db.View(shop), commerce.Basket{ShippingAddress: &c.to, Currency: c.currency})
 		names := []string{}
 		for _, o := range options {
 			names = append(names, o.Name)
@@ -144,7 +153,7 @@ func TestMostSpecificZoneCounts(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %s", name, names, err, c.want)
 		}
 	}
-	if options, err := f.Options(ctx, db.View(shop), nil, "EUR", 100, 100); err != nil || options == nil || len(options) != 0 {
+	if options, err := f.Options(ctx, db.View(shop), commerce.Basket{Currency: "EUR"}); err != nil || options == nil || len(options) != 0 {
 		t.Errorf("to nowhere: %v, %v", options, err)
 	}
 }
