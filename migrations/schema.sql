@@ -2319,6 +2319,65 @@ CREATE INDEX sessions_user ON sessions USING btree (user_id, id);
 grant delete, insert, select, update on sessions to guildhall_app;
 comment on table sessions is 'platform/identity: log-ins; a refresh token is (session, generation) under a MAC with the nonce';
 
+create table shipping_methods (
+	tenant_id uuid not null,
+	id uuid not null,
+	zone_id uuid not null,
+	name text not null,
+	kind text not null,
+	currency text not null,
+	amount bigint not null default 0,
+	bands jsonb not null default '[]'::jsonb,
+	free_from bigint,
+	min_subtotal bigint,
+	max_subtotal bigint,
+	min_weight_grams integer,
+	max_weight_grams integer,
+	tax_class text not null default ''::text,
+	"position" integer not null default 0,
+	active boolean not null default true,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint shipping_methods_pkey PRIMARY KEY (tenant_id, id),
+	constraint shipping_method_amount CHECK (amount >= 0 AND amount <= '1000000000000'::bigint AND free_from >= 0),
+	constraint shipping_method_class CHECK (length(tax_class) <= 50),
+	constraint shipping_method_currency_form CHECK (currency ~ '^[A-Z]{3}$'::text),
+	constraint shipping_method_kind CHECK (kind = ANY (ARRAY['flat'::text, 'by_weight'::text, 'by_price'::text])),
+	constraint shipping_method_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint shipping_method_subtotals CHECK (min_subtotal >= 0 AND min_subtotal <= max_subtotal),
+	constraint shipping_method_weights CHECK (min_weight_grams >= 0 AND min_weight_grams <= max_weight_grams),
+	constraint shipping_method_zone_unknown FOREIGN KEY (tenant_id, zone_id) REFERENCES shipping_zones(tenant_id, id) ON DELETE CASCADE
+);
+CREATE INDEX shipping_methods_zone ON shipping_methods USING btree (tenant_id, zone_id, "position", id);
+alter table shipping_methods enable row level security;
+alter table shipping_methods force row level security;
+create policy tenant on shipping_methods to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on shipping_methods to guildhall_app;
+comment on table shipping_methods is 'commerce/shipping: a way to send something into a zone, and its price in minor units of its currency; bands are [{up_to, amount}] by weight in grams or by subtotal';
+
+create table shipping_zones (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	countries text[] not null,
+	states text[] not null default '{}'::text[],
+	postal_code_prefixes text[] not null default '{}'::text[],
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint shipping_zones_pkey PRIMARY KEY (tenant_id, id),
+	constraint shipping_zone_name_taken UNIQUE (tenant_id, name),
+	constraint shipping_zone_name_length CHECK (length(name) >= 1 AND length(name) <= 200),
+	constraint shipping_zone_size CHECK (cardinality(countries) <= 250 AND cardinality(states) <= 200 AND cardinality(postal_code_prefixes) <= 500),
+	constraint shipping_zone_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table shipping_zones enable row level security;
+alter table shipping_zones force row level security;
+create policy tenant on shipping_zones to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on shipping_zones to guildhall_app;
+comment on table shipping_zones is 'commerce/shipping: where parcels go; an empty list is no limit; the most specific zone of an address counts';
+
 create table signing_keys (
 	id text not null,
 	public_key bytea not null,
@@ -2563,6 +2622,53 @@ CREATE TRIGGER task_lost_reference BEFORE UPDATE OF assigned_to_id, parent_id ON
 grant delete, insert, select, update on tasks to guildhall_app;
 grant select on tasks to guildhall_platform;
 comment on table tasks is 'work/tasks: what is to be done; field_versions says in which version a field last changed, position is a rank (see rank.go); labels repeats the names of task_labels, in the order of their keys; lost_assignee_id is who left, until it was told';
+
+create table tax_rates (
+	tenant_id uuid not null,
+	id uuid not null,
+	name text not null,
+	country text not null,
+	state text not null default ''::text,
+	postal_code_prefix text not null default ''::text,
+	tax_class text not null default 'standard'::text,
+	rate_ppm integer not null,
+	version bigint not null default 1,
+	created_at timestamp with time zone not null default now(),
+	updated_at timestamp with time zone not null default now(),
+	constraint tax_rates_pkey PRIMARY KEY (tenant_id, id),
+	constraint tax_rate_taken UNIQUE (tenant_id, country, state, postal_code_prefix, tax_class, name),
+	constraint tax_rate_class CHECK (length(tax_class) >= 1 AND length(tax_class) <= 50),
+	constraint tax_rate_country_form CHECK (country ~ '^[A-Z]{2}$'::text),
+	constraint tax_rate_name_length CHECK (length(name) >= 1 AND length(name) <= 100),
+	constraint tax_rate_ppm CHECK (rate_ppm >= 0 AND rate_ppm <= 5000000),
+	constraint tax_rate_region_form CHECK (length(state) <= 100 AND postal_code_prefix ~ '^[A-Z0-9]{0,20}$'::text),
+	constraint tax_rate_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table tax_rates enable row level security;
+alter table tax_rates force row level security;
+create policy tenant on tax_rates to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on tax_rates to guildhall_app;
+comment on table tax_rates is 'commerce/taxes: taxes by destination and class, in parts per million; state and postal_code_prefix are upper case without blanks, empty for all; of one name the most specific counts, different names add up';
+
+create table tax_settings (
+	tenant_id uuid not null,
+	prices_include_tax boolean not null default false,
+	rounding text not null default 'half_up'::text,
+	rounding_scope text not null default 'line'::text,
+	shipping_tax_class text not null default 'standard'::text,
+	version bigint not null default 0,
+	updated_at timestamp with time zone not null default now(),
+	constraint tax_settings_pkey PRIMARY KEY (tenant_id),
+	constraint tax_settings_rounding CHECK (rounding = ANY (ARRAY['half_up'::text, 'half_even'::text])),
+	constraint tax_settings_rounding_scope CHECK (rounding_scope = ANY (ARRAY['unit'::text, 'line'::text, 'order'::text])),
+	constraint tax_settings_shipping_class CHECK (length(shipping_tax_class) <= 50),
+	constraint tax_settings_organization_unknown FOREIGN KEY (tenant_id) REFERENCES organizations(tenant_id) ON DELETE CASCADE
+);
+alter table tax_settings enable row level security;
+alter table tax_settings force row level security;
+create policy tenant on tax_settings to guildhall_app using (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting))) with check (tenant_id = (( SELECT current_setting('app.tenant_id'::text)::uuid AS current_setting)));
+grant delete, insert, select, update on tax_settings to guildhall_app;
+comment on table tax_settings is 'commerce/taxes: how an organisation reckons taxes; without a row the defaults hold';
 
 create table users (
 	id uuid not null,

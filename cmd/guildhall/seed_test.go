@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/guildhall-dev/guildhall/api"
-	"github.com/guildhall-dev/guildhall/internal/id"
 )
 
 // seeded is an organisation with one of everything.
@@ -120,7 +119,6 @@ func (s *seeded) seedOrders() {
 	s.owned["order"] = order.str("order.id")
 	s.ids["order_line"] = order.str("order.lines.0.id")
 	s.ids["fulfilment"] = s.owner.post("/v1/orders/"+s.owned["order"]+"/fulfilments", m{}).want(201).str("id")
-	s.ids["shipping_method"] = id.New().String() // there is nothing yet that makes one
 	maps.Copy(s.ids, s.owned)
 }
 

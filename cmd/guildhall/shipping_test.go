@@ -113,3 +113,44 @@ func TestShippingMethodsAreBounded(t *testing.T) {
 		t.Errorf("answers: %v", got)
 	}
 }
+
+// TestCartsAreTaxedAndSent buys something that is taxed and sent, and asserts
+// every amount.
+func TestCartsAreTaxedAndSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner := w.person("owner").organization("Acme")
+	shopper := owner.shop()
+	mug := owner.product("Mug", 1250, 10)
+	owner.post("/v1/tax-rates", m{"name": "VAT", "country": "DE", "rate": "19"}).want(201)
+	zone := owner.post("/v1/shipping-zones", m{"name": "Germany", "countries": []string{"DE"}}).want(201).header("Location")
+	flat := owner.post(zone+"/methods", m{"name": "Standard", "kind": "flat", "currency": "EUR", "amount": 490, "free_from": 5000}).want(201)
+	owner.post(zone+"/methods", m{"name": "Yen", "kind": "flat", "currency": "JPY"}).want(201)
+
+	cart := shopper.cart(mug, 2)
+	at := "/v1/storefront/carts/" + cart.str("id")
+	if got := shopper.get(at + "/shipping-options").want(200); got.len("data") != 1 || got.str("data.0.name") != "Standard" || got.num("data.0.price.amount") != 490 {
+		t.Errorf("the options are %s", got.body)
+	}
+	shopper.completed(cart.str("id")).want(422) // nobody said how it is sent
+	sums := func(r *reply, at string) [4]int64 {
+		return [4]int64{r.num(at + "subtotal.amount"), r.num(at + "shipping.amount"), r.num(at + "tax.amount"), r.num(at + "total.amount")}
+	}
+	got := shopper.patch(at, m{"shipping_method_id": flat.str("id")}).want(200)
+	if sums(got, "totals.") != [4]int64{2500, 490, 568, 3558} { // 475 on the mugs, 93.1 on the parcel
+		t.Errorf("the totals are %v: %s", sums(got, "totals."), got.body)
+	}
+	line := got.str("lines.0.id")
+	if got = shopper.patch(at+"/lines/"+line, m{"quantity": 4}).want(200); sums(got, "totals.") != [4]int64{5000, 0, 950, 5950} {
+		t.Errorf("free from 50: %v", sums(got, "totals."))
+	}
+	owner.put("/v1/tax-settings", m{"prices_include_tax": true}).want(200)
+	shopper.completed(cart.str("id")).want(409).code("cart_changed")
+	if got = shopper.get(at).want(200); sums(got, "totals.") != [4]int64{5000, 0, 798, 5000} {
+		t.Errorf("inclusive: %v", sums(got, "totals."))
+	}
+	done := shopper.completed(cart.str("id")).want(201)
+	if sums(done, "order.totals.") != [4]int64{5000, 0, 798, 5000} {
+		t.Errorf("the order says %v: %s", sums(done, "order.totals."), done.body)
+	}
+}
