@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -234,8 +235,8 @@ func (r request) url() string {
 		path = strings.ReplaceAll(path, "{"+name+"}", v)
 	}
 	sep := "?"
-	for name, v := range r.query {
-		path += sep + name + "=" + v
+	for _, name := range slices.Sorted(maps.Keys(r.query)) {
+		path += sep + name + "=" + r.query[name]
 		sep = "&"
 	}
 	return path

@@ -135,8 +135,8 @@ func TestPluginThatIsEndedStopsWithinSeconds(t *testing.T) {
 			o.patch(o.path(), m{"settings": m{"refuse": "x"}}).want(409).code("plugin_version_revoked")
 			w.person("ben").organization("Other").post("/v1/plugin-installations", m{"plugin_id": "probe", "version": "1.0.0", "grants": probeGrants(), "settings": m{}}).
 				want(409).code("plugin_version_revoked")
-			if host.HealthOf(id.MustParse(o.plugin), "probe", "1.0.0").State != "stopped" {
-				t.Error("it came back")
+			if h := host.HealthOf(id.MustParse(o.plugin), "probe", "1.0.0"); h.State == "running" { // a start that is refused may show for a moment
+				t.Errorf("it came back: %+v", h)
 			}
 			if how == "distrusted" { // and again trusted, it is asked as before
 				w.operator()
