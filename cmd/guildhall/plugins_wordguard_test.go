@@ -65,7 +65,13 @@ func TestWordguard(t *testing.T) {
 			"words": []m{{"word": "darn"}, {"word": "ＤＡＲＮ"}, {"word": "馬鹿"}, {"word": "heck", "replacement": "oh darn"}},
 		},
 	}
-	bad := ann.post("/v1/plugin-installations", install).want(422)
+	bad := ann.post("/v1/plugin-installations", install)
+	for range 3 { // Python may take its time to start on a machine that has much to do
+		if bad.status == 409 && bad.str("code") == "plugin_does_not_start" {
+			bad = ann.post("/v1/plugin-installations", install)
+		}
+	}
+	bad.want(422)
 	for n, pointer := range []string{"/settings/words/1/word", "/settings/words/2/language", "/settings/words/3/replacement"} {
 		if got := bad.str(fmt.Sprintf("errors.%d.pointer", n)); got != pointer {
 			t.Errorf("error %d is at %q, want %q: %s", n, got, pointer, bad.body)

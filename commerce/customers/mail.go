@@ -112,6 +112,9 @@ var sendMail = jobs.Define[mailArgs]("customers.mail")
 // mailTo queues a mail to the customer with the address, if there is one.
 func (f *Feature) mailTo(ctx context.Context, tx *tenant.Tx, emailKey string, p purpose, redirect string) error {
 	org, row := tx.Scope().Organization, id.New()
+	if _, err := tenant.Exec(ctx, tx, lockRecipient, org, emailKey); err != nil {
+		return err
+	}
 	if _, err := tenant.Exec(ctx, tx, insertMail, org, row, emailKey, string(p), newNonce(), redirect, letters[p].life.Seconds()); err != nil {
 		return fmt.Errorf("customers: queue a mail: %w", err)
 	}

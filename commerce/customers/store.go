@@ -116,6 +116,10 @@ const (
 // Mails. A few of a kind in an hour are enough for a customer and too few to
 // flood a mailbox.
 const (
+	// One after the other, each counting the mails of those before: in a statement
+	// of its own, since a count that waited for a lock would not look again.
+	lockRecipient = `select from customers c where c.tenant_id = $1 and c.email_key = $2 and c.deleted_at is null for no key update`
+
 	insertMail = `insert into customer_mails (tenant_id, id, customer_id, purpose, email, nonce, redirect_url, expires_at)
 		select $1, $2, c.id, $4, c.email, $5, $6, now() + make_interval(secs => $7) from customers c
 		where c.tenant_id = $1 and c.email_key = $3 and c.deleted_at is null and (select count(*) from customer_mails m
