@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -11,7 +12,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/guildhall-dev/guildhall/internal/fault"
 	"github.com/guildhall-dev/guildhall/internal/id"
+	"github.com/guildhall-dev/guildhall/tenant"
 )
 
 // Optional is a field of a merge patch (RFC 7396): absent, null, or a value.
@@ -128,4 +131,17 @@ func etag(v any) string {
 		return `"` + strconv.FormatInt(row.RowVersion(), 10) + `"`
 	}
 	return ""
+}
+
+// Locked returns the row that sql locks until the transaction ends: 404 with the noun
+// where there is none, 412 where it is another version than the caller's If-Match.
+func Locked[T Versioned](ctx context.Context, tx *tenant.Tx, noun string, match IfMatch, sql string, args ...any) (T, error) {
+	row, err := tenant.One[T](ctx, tx, sql, args...)
+	if err != nil {
+		return row, tenant.NotFound(err, noun)
+	}
+	if !match.Matches(row.RowVersion()) {
+		return row, fault.StaleVersion(row)
+	}
+	return row, nil
 }

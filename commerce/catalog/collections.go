@@ -213,14 +213,7 @@ func (f *Feature) patchCollection(ctx context.Context, tx *tenant.Tx, in *patchC
 }
 
 func heldCollection(ctx context.Context, tx *tenant.Tx, collection id.ID, match api.IfMatch) (Collection, error) {
-	c, err := tenant.One[Collection](ctx, tx, lockCollection, tx.Scope().Organization, collection)
-	if err != nil {
-		return c, tenant.NotFound(err, "collection")
-	}
-	if !match.Matches(c.Version) {
-		return c, fault.StaleVersion(c)
-	}
-	return c, nil
+	return api.Locked[Collection](ctx, tx, "collection", match, lockCollection, tx.Scope().Organization, collection)
 }
 
 type collectionMatch struct {

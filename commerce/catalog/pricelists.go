@@ -217,14 +217,7 @@ func (f *Feature) patchPriceList(ctx context.Context, tx *tenant.Tx, in *patchPr
 }
 
 func heldPriceList(ctx context.Context, tx *tenant.Tx, list id.ID, match api.IfMatch) (PriceList, error) {
-	l, err := tenant.One[PriceList](ctx, tx, lockPriceList, tx.Scope().Organization, list)
-	if err != nil {
-		return l, tenant.NotFound(err, "price list")
-	}
-	if !match.Matches(l.Version) {
-		return l, fault.StaleVersion(l)
-	}
-	return l, nil
+	return api.Locked[PriceList](ctx, tx, "price list", match, lockPriceList, tx.Scope().Organization, list)
 }
 
 type priceListMatch struct {

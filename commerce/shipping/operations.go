@@ -203,14 +203,7 @@ func (f *Feature) deleteZone(ctx context.Context, tx *tenant.Tx, in *deleteZoneI
 }
 
 func heldZone(ctx context.Context, tx *tenant.Tx, zone id.ID, match api.IfMatch) (Zone, error) {
-	z, err := tenant.One[Zone](ctx, tx, lockZone, tx.Scope().Organization, zone)
-	if err != nil {
-		return z, tenant.NotFound(err, "shipping zone")
-	}
-	if !match.Matches(z.Version) {
-		return z, fault.StaleVersion(z)
-	}
-	return z, nil
+	return api.Locked[Zone](ctx, tx, "shipping zone", match, lockZone, tx.Scope().Organization, zone)
 }
 
 type listMethods struct {
@@ -390,12 +383,5 @@ func (f *Feature) deleteMethod(ctx context.Context, tx *tenant.Tx, in *deleteMet
 }
 
 func heldMethod(ctx context.Context, tx *tenant.Tx, method id.ID, match api.IfMatch) (Method, error) {
-	m, err := tenant.One[Method](ctx, tx, lockMethod, tx.Scope().Organization, method)
-	if err != nil {
-		return m, tenant.NotFound(err, "shipping method")
-	}
-	if !match.Matches(m.Version) {
-		return m, fault.StaleVersion(m)
-	}
-	return m, nil
+	return api.Locked[Method](ctx, tx, "shipping method", match, lockMethod, tx.Scope().Organization, method)
 }

@@ -170,14 +170,7 @@ func (f *Feature) remove(ctx context.Context, tx *tenant.Tx, in *deleteRateInput
 }
 
 func held(ctx context.Context, tx *tenant.Tx, rate id.ID, match api.IfMatch) (Rate, error) {
-	r, err := tenant.One[Rate](ctx, tx, lockRate, tx.Scope().Organization, rate)
-	if err != nil {
-		return r, tenant.NotFound(err, "tax rate")
-	}
-	if !match.Matches(r.Version) {
-		return r, fault.StaleVersion(r)
-	}
-	return r, nil
+	return api.Locked[Rate](ctx, tx, "tax rate", match, lockRate, tx.Scope().Organization, rate)
 }
 
 func (f *Feature) settings(ctx context.Context, v tenant.View, _ *struct{}) (Settings, error) {

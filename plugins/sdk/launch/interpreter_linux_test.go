@@ -21,7 +21,7 @@ func TestInterpreter(t *testing.T) {
 	t.Parallel()
 	const python = "/usr/bin/python3"
 	if _, err := os.Stat(python); err != nil {
-		t.Skip("needs Python")
+		t.Skip("needs /usr/bin/python3, which make test installs where it may")
 	}
 	s := spec(t)
 	s.Command = launch.Command{Path: python, Args: []string{"main.py"}, Files: map[string][]byte{"main.py": []byte(script), "word.txt": []byte("hear, hear")}}
