@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/guildhall-dev/guildhall/event"
 	"github.com/guildhall-dev/guildhall/internal/id"
 	"github.com/guildhall-dev/guildhall/internal/seal"
@@ -366,11 +368,7 @@ func TestReplayOfADayThatIsDropped(t *testing.T) {
 	}
 	dropped := make(chan error, 1)
 	go func() { dropped <- l.f.dropDays(t.Context(), l.db) }()
-	for waits := false; !waits; time.Sleep(time.Millisecond) {
-		if err := replay.QueryRow(t.Context(), `select exists (select from pg_locks where not granted and mode = 'AccessExclusiveLock' and database = (select oid from pg_database where datname = current_database()))`).Scan(&waits); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l.waits(replay, `select exists (select from pg_locks where not granted and mode = 'AccessExclusiveLock' and database = (select oid from pg_database where datname = current_database()))`)
 	if err := replay.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -416,11 +414,7 @@ func TestNothingIsQueuedForADeletedEndpoint(t *testing.T) {
 			return l.f.enqueue(context.Background(), tx, []queued{{Endpoint: e, Delivery: id.New(), Event: id.New(), Subject: "x"}, {Endpoint: kept, Delivery: id.New(), Event: id.New(), Subject: "x"}})
 		})
 	}()
-	for waits := false; !waits; time.Sleep(time.Millisecond) {
-		if err := deletion.QueryRow(t.Context(), `select exists (select from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database()))`).Scan(&waits); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l.waits(deletion, `select exists (select from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database()))`)
 	if err := deletion.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -432,5 +426,20 @@ func TestNothingIsQueuedForADeletedEndpoint(t *testing.T) {
 	}
 	if n := l.number(`select count(*) from webhook_queue where endpoint_id = $1`, kept); n != 1 {
 		t.Errorf("%d are queued for the other", n)
+	}
+}
+
+// waits returns once the question, asked on a transaction that others wait for, is
+// answered with true; it fails the test if that takes half a minute.
+func (l *line) waits(q pgx.Tx, question string) {
+	l.Helper()
+	ctx, cancel := context.WithTimeout(l.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for waits := false; !waits; <-tick.C {
+		if err := q.QueryRow(ctx, question).Scan(&waits); err != nil {
+			l.Fatalf("nobody waits: %v", err)
+		}
 	}
 }
